@@ -1,0 +1,272 @@
+package jetstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	natsjs "github.com/nats-io/nats.go/jetstream"
+
+	"github.com/permledger/permledger/ledger"
+)
+
+const (
+	anyPort = server.RANDOM_PORT
+
+	// maxPending is what the embedded server holds for one connection that reads slower than it is sent
+	// to. Several replays may run at once on ours; each has at most twice replayBytes under way.
+	maxPending = 512 << 20
+
+	startPatience = 30 * time.Second
+	drainPatience = 10 * time.Second
+)
+
+// Server is a connection to JetStream, with the embedded server behind it if there is one.
+type Server struct {
+	cfg      Config
+	log      *Log
+	journal  *Journal
+	embedded *server.Server // nil with an external one
+
+	conn *nats.Conn // of the streams LEDGER and JOURNAL
+	feed *nats.Conn // of the stream EVENTS; the same as conn with an external server
+	js   natsjs.JetStream
+
+	undo []func() error // what Close does, last first
+}
+
+// Open starts the embedded server, or connects to the external one, and opens the log: it creates the
+// streams if there are none and Mark allows it, and compares them with what they must be.
+//
+//   - ledger.ErrCorrupt: the log is not what the views know, or (ErrConfig) not configured as it must be.
+//   - ledger.ErrUnavailable: the server cannot be reached, or another process uses Dir.
+func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
+	s := &Server{}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("open jetstream: %w", errors.Join(err, s.Close()))
+		}
+	}()
+	if s.cfg, err = cfg.withDefaults(); err != nil {
+		return nil, err
+	}
+	if s.cfg.URL == "" {
+		err = s.embed()
+	} else {
+		err = s.connect()
+	}
+	if err == nil {
+		s.js, err = natsjs.New(s.feed)
+	}
+	if err == nil {
+		err = s.openStreams(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// onClose remembers what Close must undo.
+func (s *Server) onClose(undo func() error) { s.undo = append(s.undo, undo) }
+
+// embed starts the server in this process and connects to it without a network.
+func (s *Server) embed() error {
+	unlock, err := lockDir(s.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	s.onClose(unlock)
+
+	ledgerLogin, feedLogin := newLogin(ledgerAccount), newLogin(feedAccount)
+	opts, err := embeddedOptions(s.cfg, ledgerLogin, feedLogin)
+	if err != nil {
+		return err
+	}
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return fmt.Errorf("configure the embedded server: %w", err)
+	}
+	log := &natsLogger{log: s.cfg.Logger}
+	srv.SetLoggerV2(log, false, false, false)
+	s.onClose(func() error {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+		return nil
+	})
+	srv.Start() // returns when what is stored has been recovered
+	if log.why() != "" || !srv.ReadyForConnections(startPatience) || !srv.JetStreamEnabled() {
+		return fmt.Errorf("%w: the embedded server did not start: %s", ledger.ErrUnavailable, log.why())
+	}
+	s.embedded = srv
+
+	inProcess := nats.InProcessServer(srv)
+	if s.conn, err = s.dial("", inProcess, nats.UserInfo(ledgerLogin.user, ledgerLogin.password)); err != nil {
+		return err
+	}
+	s.feed, err = s.dial("", inProcess, nats.UserInfo(feedLogin.user, feedLogin.password))
+	return err
+}
+
+func embeddedOptions(cfg Config, ledger, feed login) (*server.Options, error) {
+	opts := &server.Options{}
+	if err := opts.ProcessConfigString(accounts()); err != nil {
+		return nil, fmt.Errorf("configure the accounts: %w", err)
+	}
+	addUsers(opts, cfg, ledger, feed)
+	opts.ServerName = "permledger"
+	opts.NoSigs = true // signals are the program's
+	opts.DisableJetStreamBanner = true
+	opts.JetStream = true
+	opts.StoreDir = cfg.Dir
+	opts.SyncAlways = true // an acknowledged commit is on the disk
+	opts.MaxPayload = int32(cfg.MaxPayload)
+	opts.MaxPending = maxPending
+	opts.DontListen = cfg.Listen == ""
+	if cfg.Listen == "" {
+		return opts, nil
+	}
+	var err error
+	opts.Host, opts.Port, err = hostPort(cfg.Listen)
+	return opts, err
+}
+
+// connect connects to the external server.
+func (s *Server) connect() error {
+	opts := slices.Clone(s.cfg.ConnectOptions)
+	if s.cfg.CredentialsFile != "" {
+		opts = append(opts, nats.UserCredentials(s.cfg.CredentialsFile))
+	}
+	if s.cfg.User != "" {
+		opts = append(opts, nats.UserInfo(s.cfg.User, s.cfg.Password))
+	}
+	if s.cfg.Token != "" {
+		opts = append(opts, nats.Token(s.cfg.Token))
+	}
+	conn, err := s.dial(s.cfg.URL, opts...)
+	s.conn, s.feed = conn, conn
+	return err
+}
+
+func (s *Server) dial(url string, opts ...nats.Option) (*nats.Conn, error) {
+	conn, err := nats.Connect(url, append(opts,
+		nats.Name("permledger"),
+		nats.CustomInboxPrefix(inboxPrefix),
+		nats.MaxReconnects(-1),
+		// While disconnected a publish fails at once. Kept for later, it would be stored long after its
+		// writer was told that nobody knows.
+		nats.ReconnectBufSize(-1),
+		nats.Timeout(s.cfg.Timeout),
+	)...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: connect to nats: %w", ledger.ErrUnavailable, err)
+	}
+	s.onClose(func() error { return drain(conn) })
+	return conn, nil
+}
+
+// drain lets conn finish what it has begun and closes it.
+func drain(conn *nats.Conn) error {
+	closed := make(chan struct{})
+	conn.SetClosedHandler(func(*nats.Conn) { close(closed) })
+	if err := conn.Drain(); err != nil { // disconnected or closed: nothing can be finished
+		conn.Close()
+		return nil
+	}
+	select {
+	case <-closed:
+		return nil
+	case <-time.After(drainPatience):
+		conn.Close()
+		return errors.New("drain the nats connection: timed out")
+	}
+}
+
+// openStreams opens the journal and then the log, which it also creates in that order: a log without a
+// journal has lost it, whatever the moment of the crash.
+func (s *Server) openStreams(ctx context.Context) error {
+	js, err := natsjs.New(s.conn)
+	if err != nil {
+		return err
+	}
+	open := func(name, subject string) *stream {
+		return &stream{
+			conn: s.conn, js: js, pinned: pinned(name, subject, s.cfg.Replicas),
+			timeout: s.cfg.Timeout, maxPayload: s.cfg.MaxPayload,
+		}
+	}
+	commits, entries := open(s.cfg.LedgerStream, ledgerSubject), open(s.cfg.JournalStream, journalSubject)
+	logExists, err := commits.attach(ctx)
+	if err != nil {
+		return err
+	}
+	journalExists, err := entries.attach(ctx)
+	if err != nil {
+		return err
+	}
+	switch mark := s.cfg.Mark; {
+	case !logExists && mark > 0:
+		return fmt.Errorf("%w: the views know revision %d, the log is not there", ledger.ErrCorrupt, mark)
+	case logExists && !journalExists:
+		return fmt.Errorf("%w: the log is there, its journal is not", ledger.ErrCorrupt)
+	}
+	if err := entries.open(ctx, 0); err != nil {
+		return err
+	}
+	if err := commits.open(ctx, uint64(s.cfg.Mark)); err != nil {
+		return err
+	}
+	s.log, s.journal = newLog(commits), &Journal{entries}
+	s.onClose(s.log.Close)
+	return nil
+}
+
+// Log is the log of commits.
+func (s *Server) Log() *Log { return s.log }
+
+// Journal is the journal of answers.
+func (s *Server) Journal() *Journal { return s.journal }
+
+// Conn is a connection for the feed of events. On the embedded server it is in an account of its own, from
+// which the log cannot be reached.
+func (s *Server) Conn() *nats.Conn { return s.feed }
+
+// JetStream is JetStream on Conn.
+func (s *Server) JetStream() natsjs.JetStream { return s.js }
+
+// ClientURL is where clients connect: the external server, or the listener of the embedded one, "" if it
+// has none.
+func (s *Server) ClientURL() string {
+	switch {
+	case s.embedded == nil:
+		return s.conn.ConnectedUrlRedacted()
+	case s.cfg.Listen == "":
+		return ""
+	}
+	return s.embedded.ClientURL()
+}
+
+// Check compares both streams with what they must be, as Open does and every Last and Read of the log does
+// too. Worth a timer: on an external server anybody with the rights can change them under us.
+func (s *Server) Check(ctx context.Context) error {
+	if _, err := s.log.Last(ctx); err != nil {
+		return err
+	}
+	_, err := s.journal.last(ctx)
+	return err
+}
+
+// Close ends in the reverse order of Open: it waits for appends under way, drains the connections, shuts
+// the embedded server down and gives Dir back. Nothing acknowledged is lost, with Close or without.
+func (s *Server) Close() error {
+	var errs []error
+	for _, undo := range slices.Backward(s.undo) {
+		errs = append(errs, undo())
+	}
+	s.undo = nil
+	return errors.Join(errs...)
+}
