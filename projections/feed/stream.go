@@ -1,0 +1,110 @@
+package feed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/permledger/permledger/events"
+)
+
+// config is the stream's. It keeps everything, and needs no protection from deletion: it is derived.
+//
+// One replica persists asynchronously: the stream may forget its newest messages in a crash, and the feed
+// publishes the very same ones again. Synchronous writes would protect what the log protects already, at
+// the price of one fsync a message. Several replicas cannot persist asynchronously and need not.
+func config(replicas int) jetstream.StreamConfig {
+	c := jetstream.StreamConfig{
+		Name:        events.FeedStream,
+		Description: "The ledger's events, one a message. Derived: it may be rebuilt from the ledger.",
+		Subjects:    []string{events.FeedSubjects},
+		Retention:   jetstream.LimitsPolicy,
+		Storage:     jetstream.FileStorage,
+		Replicas:    replicas,
+		Discard:     jetstream.DiscardNew,
+		AllowDirect: true,
+		Duplicates:  100 * time.Millisecond, // the least there is: ids chain the messages, positions tell them apart
+		MaxMsgs:     -1, MaxBytes: -1, MaxMsgsPerSubject: -1, MaxMsgSize: -1, MaxConsumers: -1,
+	}
+	if replicas == 1 {
+		c.PersistMode = jetstream.AsyncPersistMode
+	}
+	return c
+}
+
+// open finds the stream, or makes it, and looks at its configuration and state.
+func (f *Feed) open(ctx context.Context) (jetstream.Stream, error) {
+	want := config(f.cfg.Replicas)
+	stream, err := f.cfg.JetStream.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = f.cfg.JetStream.CreateStream(ctx, want)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open stream %s: %w", want.Name, err)
+	}
+	info := stream.CachedInfo()
+	if other := differences(want, info.Config); len(other) > 0 {
+		return nil, fmt.Errorf("%w: %s", ErrConfig, strings.Join(other, ", "))
+	}
+	if s := info.State; s.Msgs != s.LastSeq || s.Lost != nil {
+		return nil, fmt.Errorf("%w: it ends at position=%d and holds %d", ErrDamaged, s.LastSeq, s.Msgs)
+	}
+	return stream, nil
+}
+
+// indifferent are the settings that change nothing about what is kept.
+var indifferent = map[string]bool{
+	"Description": true, "Metadata": true, "Placement": true, "Compression": true,
+	"ConsumerLimits": true, "MirrorDirect": true,
+}
+
+// differences lists in which settings the stream is otherwise, every one this client knows of.
+func differences(want, have jetstream.StreamConfig) []string {
+	var out []string
+	w, h := reflect.ValueOf(want), reflect.ValueOf(have)
+	for i := range w.NumField() {
+		name := w.Type().Field(i).Name
+		if !indifferent[name] && !reflect.DeepEqual(w.Field(i).Interface(), h.Field(i).Interface()) {
+			out = append(out, fmt.Sprintf("%s is %v instead of %v", name, h.Field(i), w.Field(i)))
+		}
+	}
+	return out
+}
+
+// Verify compares the whole stream with the ledger and returns ErrDamaged or ErrForeign at the first
+// position that is not right. A store with a damaged record passes over it in silence, and a subscriber
+// that selects events cannot notice; this does.
+func (f *Feed) Verify(ctx context.Context) error {
+	stream, err := f.open(ctx)
+	if err != nil {
+		return fmt.Errorf("verify feed: %w", err)
+	}
+	last := events.Position(stream.CachedInfo().State.LastSeq)
+	if _, err := f.recognize(ctx, stream, last); err != nil || last == 0 {
+		return err
+	}
+	for r, err := range f.cfg.Source.Follow(ctx, 1) {
+		if err != nil {
+			return fmt.Errorf("verify feed: read the ledger: %w", err)
+		}
+		stored, err := stream.GetMsg(ctx, uint64(r.Position))
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			return fmt.Errorf("verify feed: %w: position=%d", ErrDamaged, r.Position)
+		case err != nil:
+			return fmt.Errorf("verify feed: position=%d: %w", r.Position, err)
+		}
+		if err := compare(f.message(r), stored); err != nil {
+			return fmt.Errorf("verify feed: %w", err)
+		}
+		if r.Position == last {
+			break
+		}
+	}
+	return nil
+}

@@ -1,0 +1,274 @@
+// Package pebblekv is the project's one door to Pebble: a store of byte keys, atomic batches that can be
+// read while they are written, and snapshots that stand still.
+//
+// Keys are built with Key from encoded ids (events.Token) and numbers; the encoding is injective and keeps
+// rows of one thing together, so that a prefix scan is a question. See key.go.
+//
+// A view writes through a Batch, which is a window on the store under the view's prefix; keys in and out of
+// it are without that prefix, which is why the same rows in another generation have the same digest.
+package pebblekv
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// ErrStore wraps every failure of the store itself.
+var ErrStore = errors.New("view store")
+
+// Options configure a Store. The zero value works.
+type Options struct {
+	CacheBytes int64     // block cache; default 128 MiB. It should hold the working set of the views.
+	FS         vfs.FS    // default: the disk, or memory for Open("")
+	Logger     io.Writer // where Pebble's own messages go; default: nowhere
+}
+
+// Store is an open Pebble database.
+type Store struct {
+	db *pebble.DB
+}
+
+// Open opens or creates the store in dir; "" keeps it in memory.
+//
+// The format version is pinned to the newest: older formats open on a damaged write-ahead log and silently
+// serve a shorter prefix.
+func Open(dir string, o Options) (*Store, error) {
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 128 << 20
+	}
+	cache := pebble.NewCache(o.CacheBytes)
+	defer cache.Unref()
+	opts := &pebble.Options{
+		Cache:              cache,
+		FS:                 o.FS,
+		FormatMajorVersion: pebble.FormatNewest,
+		Logger:             discard{},
+		MemTableSize:       32 << 20,
+	}
+	if o.Logger != nil {
+		opts.Logger = writerLogger{o.Logger}
+	}
+	// Without a listener a read that meets a damaged block would end the process instead of giving an error.
+	opts.EventListener = &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
+		opts.Logger.Errorf("%s", info)
+	}}
+	for i := range opts.Levels {
+		opts.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	if opts.FS == nil && dir == "" {
+		opts.FS = vfs.NewMem()
+	}
+	db, err := pebble.Open(dir, opts)
+	if err != nil {
+		return nil, fmt.Errorf("%w: open: %w", ErrStore, err)
+	}
+	return &Store{db}, nil
+}
+
+func (s *Store) Close() error { return s.db.Close() }
+
+// Row is a key and its value. Both are valid until the iteration goes on.
+type Row struct{ Key, Value []byte }
+
+// Reader reads rows. Keys are relative to the reader's prefix.
+type Reader interface {
+	// Get returns a copy of the value; ok is false when there is no such row.
+	Get(key []byte) (value []byte, ok bool, err error)
+	// Scan yields the rows with prefix in order of key.
+	Scan(prefix []byte) iter.Seq2[Row, error]
+	// ScanFrom yields the rows with prefix from the key from on (from starts with prefix).
+	ScanFrom(prefix, from []byte) iter.Seq2[Row, error]
+	// Last yields the last row with prefix at or before the key upTo; nil upTo means the last with prefix.
+	Last(prefix, upTo []byte) (Row, bool, error)
+}
+
+// Batch is a Reader that can be written; it sees its own writes. Nobody else does before Commit.
+type Batch interface {
+	Reader
+	Set(key, value []byte) error
+	Delete(key []byte) error
+}
+
+// Write is the one atomic unit of change. Window gives a view its part of it.
+type Write struct {
+	window
+	batch  *pebble.Batch
+	closed bool // Pebble uses batches again: one must not be closed twice
+}
+
+// NewWrite opens a batch on the whole store. Close it with Commit or Discard.
+func (s *Store) NewWrite() *Write {
+	b := s.db.NewIndexedBatch()
+	return &Write{window: window{b, b, nil}, batch: b}
+}
+
+// NewBulkWrite opens a batch that cannot read its own writes and takes them faster.
+func (s *Store) NewBulkWrite() *Write {
+	b := s.db.NewBatch()
+	return &Write{window: window{s.db, b, nil}, batch: b}
+}
+
+// Window is the part of the batch under prefix.
+func (w *Write) Window(prefix []byte) Batch {
+	return &window{w.reader, w.batch, bytes.Clone(prefix)}
+}
+
+// DeletePrefix removes every row with the prefix.
+func (w *Write) DeletePrefix(prefix []byte) error {
+	end := after(prefix)
+	if end == nil {
+		return fmt.Errorf("%w: delete prefix %x: has no end", ErrStore, prefix)
+	}
+	return w.batch.DeleteRange(prefix, end, nil)
+}
+
+// Size is how many bytes the batch holds.
+func (w *Write) Size() int { return w.batch.Len() }
+
+// Commit writes the batch atomically. With sync it is on the disk when Commit returns; without, a crash may
+// forget it as a whole, which is fine for rows that the log gives back.
+func (w *Write) Commit(sync bool) error {
+	o := pebble.NoSync
+	if sync {
+		o = pebble.Sync
+	}
+	if err := w.batch.Commit(o); err != nil {
+		return fmt.Errorf("%w: commit: %w", ErrStore, err)
+	}
+	w.Discard()
+	return nil
+}
+
+// Discard forgets the batch. Harmless after Commit.
+func (w *Write) Discard() {
+	if !w.closed {
+		w.closed = true
+		_ = w.batch.Close()
+	}
+}
+
+// Snapshot is the store as it was at one moment.
+type Snapshot struct {
+	window
+	snap *pebble.Snapshot
+}
+
+// NewSnapshot pins the present. Close it.
+func (s *Store) NewSnapshot() *Snapshot {
+	snap := s.db.NewSnapshot()
+	return &Snapshot{window{snap, nil, nil}, snap}
+}
+
+// Window is the part of the snapshot under prefix.
+func (s *Snapshot) Window(prefix []byte) Reader { return &window{s.snap, nil, bytes.Clone(prefix)} }
+
+func (s *Snapshot) Close() { _ = s.snap.Close() }
+
+// window is a reader, and a writer if there is one, under a prefix.
+type window struct {
+	reader pebble.Reader
+	writer *pebble.Batch
+	prefix []byte
+}
+
+func (w *window) Get(key []byte) ([]byte, bool, error) {
+	v, closer, err := w.reader.Get(w.key(key))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("%w: get: %w", ErrStore, err)
+	}
+	defer closer.Close()
+	return bytes.Clone(v), true, nil
+}
+
+func (w *window) Scan(prefix []byte) iter.Seq2[Row, error] { return w.ScanFrom(prefix, prefix) }
+
+func (w *window) ScanFrom(prefix, from []byte) iter.Seq2[Row, error] {
+	return func(yield func(Row, error) bool) {
+		it, err := w.reader.NewIter(&pebble.IterOptions{LowerBound: w.key(from), UpperBound: after(w.key(prefix))})
+		if err != nil {
+			yield(Row{}, fmt.Errorf("%w: scan: %w", ErrStore, err))
+			return
+		}
+		defer it.Close()
+		for ok := it.First(); ok; ok = it.Next() {
+			v, err := it.ValueAndErr()
+			if err != nil {
+				yield(Row{}, fmt.Errorf("%w: scan: %w", ErrStore, err))
+				return
+			}
+			if !yield(Row{it.Key()[len(w.prefix):], v}, nil) {
+				return
+			}
+		}
+		if err := it.Error(); err != nil {
+			yield(Row{}, fmt.Errorf("%w: scan: %w", ErrStore, err))
+		}
+	}
+}
+
+func (w *window) Last(prefix, upTo []byte) (Row, bool, error) {
+	o := &pebble.IterOptions{LowerBound: w.key(prefix), UpperBound: after(w.key(prefix))}
+	if upTo != nil {
+		if end := append(w.key(upTo), 0); o.UpperBound == nil || bytes.Compare(end, o.UpperBound) < 0 {
+			o.UpperBound = end
+		}
+	}
+	it, err := w.reader.NewIter(o)
+	if err != nil {
+		return Row{}, false, fmt.Errorf("%w: last: %w", ErrStore, err)
+	}
+	defer it.Close()
+	if !it.Last() {
+		if err := it.Error(); err != nil {
+			return Row{}, false, fmt.Errorf("%w: last: %w", ErrStore, err)
+		}
+		return Row{}, false, nil
+	}
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return Row{}, false, fmt.Errorf("%w: last: %w", ErrStore, err)
+	}
+	return Row{bytes.Clone(it.Key()[len(w.prefix):]), bytes.Clone(v)}, true, nil
+}
+
+func (w *window) Set(key, value []byte) error { return w.writer.Set(w.key(key), value, nil) }
+func (w *window) Delete(key []byte) error     { return w.writer.Delete(w.key(key), nil) }
+
+func (w *window) key(k []byte) []byte {
+	b := make([]byte, 0, len(w.prefix)+len(k)+1)
+	return append(append(b, w.prefix...), k...)
+}
+
+// after is the first key beyond every key with the prefix; nil if there is none.
+func after(prefix []byte) []byte {
+	b := bytes.Clone(prefix)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i]++; b[i] != 0 {
+			return b[:i+1]
+		}
+	}
+	return nil
+}
+
+// discard drops Pebble's chatter. Fatalf must not return: Pebble calls it when it cannot go on.
+type discard struct{}
+
+func (discard) Infof(string, ...any)      {}
+func (discard) Errorf(string, ...any)     {}
+func (discard) Fatalf(f string, a ...any) { panic(fmt.Sprintf("view store: "+f, a...)) }
+
+type writerLogger struct{ w io.Writer }
+
+func (l writerLogger) Infof(f string, a ...any)  { fmt.Fprintf(l.w, f+"\n", a...) }
+func (l writerLogger) Errorf(f string, a ...any) { fmt.Fprintf(l.w, f+"\n", a...) }
+func (l writerLogger) Fatalf(f string, a ...any) { panic(fmt.Sprintf("view store: "+f, a...)) }
