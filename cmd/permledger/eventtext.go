@@ -1,0 +1,101 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/permledger/permledger/consumers/api"
+	"github.com/permledger/permledger/events"
+)
+
+// eventHeader and eventCells are how events stand in tables.
+var eventHeader = []string{"position", "revision", "recorded_at", "event", "what", "valid_from", "valid_until", "actor", "on_behalf_of", "reason", "ticket"}
+
+func eventCells(e api.Event) []string {
+	return []string{
+		strconv.FormatUint(uint64(e.Position), 10), strconv.FormatUint(uint64(e.Revision), 10), e.RecordedAt.String(),
+		events.Name(e.Event), eventWhat(e.Event), e.ValidFrom.String(), e.ValidUntil.String(),
+		e.Actor.String(), e.OnBehalfOf.String(), e.Reason, e.Ticket,
+	}
+}
+
+func eventRows(list []api.Event) []row {
+	rows := make([]row, len(list))
+	for i, e := range list {
+		rows[i] = row{e, eventCells(e)}
+	}
+	return rows
+}
+
+// eventLine is an event in a few words: "permission.granted user:alice read:* of operate".
+func eventLine(e api.Event) string {
+	line := events.Name(e.Event)
+	if what := eventWhat(e.Event); what != "" {
+		line += " " + what
+	}
+	if !e.ValidFrom.IsZero() {
+		line += " from " + e.ValidFrom.String()
+	}
+	if !e.ValidUntil.IsZero() {
+		line += " until " + e.ValidUntil.String()
+	}
+	return line
+}
+
+// eventWhat says whom or what an event is about.
+func eventWhat(e events.Event) string {
+	if edge, ok := events.Begins(e); ok {
+		return edgeText(edge)
+	}
+	if edge, _, ok := events.Ends(e); ok {
+		return edgeText(edge)
+	}
+	switch e := e.(type) {
+	case events.ValidityCorrected:
+		return edgeText(e.Edge) + ", before " + e.Before.String()
+	case events.ValidityStarted:
+		return edgeText(e.Edge)
+	case events.ValidityExpired:
+		return edgeText(e.Edge)
+	case events.CatalogLoaded:
+		return string(e.Catalog) + " " + e.Info.Version
+	case events.ResourceTypeDefined:
+		return string(e.Type) + " of " + string(e.Def.API)
+	case events.ResourceTypeRetired:
+		return string(e.Type) + " of " + string(e.Before.API)
+	case events.LedgerCreated:
+		return e.Ledger.String()
+	default:
+		return namedBy(e)
+	}
+}
+
+// namedBy is the permission, the principal or the API an event names.
+func namedBy(e events.Event) string {
+	if p := events.PermissionOf(e); !p.IsZero() {
+		return p.String()
+	}
+	holder, _, owner := events.About(e)
+	if holder.IsZero() {
+		return string(owner)
+	}
+	return holder.String()
+}
+
+// edgeText is a fact in words: "user:alice in group:ops", "role:viewer holds read:* of operate".
+func edgeText(e events.Edge) string {
+	words := map[events.EdgeKind]string{
+		events.EdgeMember: "in", events.EdgeParent: "below", events.EdgeAssignment: "has", events.EdgeInclusion: "includes",
+		events.EdgeGrant: "holds",
+	}
+	parts := []string{e.From.String(), words[e.Kind]}
+	if e.Kind == events.EdgeGrant {
+		parts = append(parts, e.Permission.String())
+	} else {
+		parts = append(parts, e.To.String())
+	}
+	if !e.Scope.IsZero() {
+		parts = append(parts, "on", e.Scope.String())
+	}
+	return strings.Join(parts, " ")
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/permledger/permledger/cmd/permledger/node"
+	"github.com/permledger/permledger/cmd/permledger/server"
+)
+
+// nodeFlags say where a ledger's data is: for the verbs that open it themselves.
+type nodeFlags struct {
+	data        string
+	natsURL     string
+	natsCreds   string
+	natsReplica int
+}
+
+func (f *nodeFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.data, "data", "", "the data directory")
+	cmd.Flags().StringVar(&f.natsURL, "nats-url", "", "keep the log in this NATS instead of an embedded one; several URLs are separated by commas")
+	cmd.Flags().StringVar(&f.natsCreds, "nats-creds", "", "credentials file for --nats-url (or PERMLEDGER_NATS_USER and PERMLEDGER_NATS_PASSWORD)")
+	cmd.Flags().IntVar(&f.natsReplica, "nats-replicas", 1, "how many servers at --nats-url keep each stream: 1, 3 or 5")
+	must(cmd.MarkFlagRequired("data"))
+	must(cmd.MarkFlagDirname("data"))
+}
+
+func (c *cli) nodeConfig(f nodeFlags) node.Config {
+	return node.Config{
+		Dir: f.data, NATSURL: f.natsURL, NATSCredentialsFile: f.natsCreds, NATSReplicas: f.natsReplica,
+		NATSUser: c.getenv("PERMLEDGER_NATS_USER"), NATSPassword: c.getenv("PERMLEDGER_NATS_PASSWORD"),
+	}
+}
+
+// openOffline opens the data of a ledger that nobody serves at the moment. It makes none where there is none.
+func (c *cli) openOffline(ctx context.Context, f nodeFlags) (*node.Node, error) {
+	place := f.data
+	if f.natsURL == "" {
+		place = node.LogDir(f.data)
+	}
+	if info, err := os.Stat(place); err != nil || !info.IsDir() {
+		return nil, usagef("there is no ledger in %s", f.data)
+	}
+	cfg := c.nodeConfig(f)
+	cfg.Offline = true
+	return node.Open(ctx, cfg)
+}
+
+func (c *cli) serveVerb() *cobra.Command {
+	var where nodeFlags
+	var listen, natsListen, publicURL, level string
+	cmd := &cobra.Command{
+		Use:   "serve --data DIR",
+		Short: "Run a ledger",
+		Long: `Run a ledger. At the first start it makes the data directory and, in it, root.token: the token of the first
+administrator, readable by its owner only. It ends at an interrupt, after the requests under way.`,
+		Example: `  permledger serve --data ledger-data
+  permledger serve --data ledger-data --nats-listen 127.0.0.1:4222
+  permledger serve --data ledger-data --nats-url nats://10.0.0.5:4222 --nats-replicas 3`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			logger, err := c.logger(level)
+			if err != nil {
+				return err
+			}
+			cfg := c.nodeConfig(where)
+			cfg.NATSListen, cfg.Logger = natsListen, logger
+			return c.serve(cmd.Context(), cfg, listen, publicURL)
+		},
+	}
+	where.add(cmd)
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "where HTTP is answered; port 0 picks one")
+	cmd.Flags().StringVar(&natsListen, "nats-listen", "", "where the embedded NATS takes services that read the feed; default nowhere")
+	cmd.Flags().StringVar(&publicURL, "public-url", "", "how clients reach this server; default http:// and the address it listens on")
+	cmd.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	cmd.MarkFlagsMutuallyExclusive("nats-url", "nats-listen")
+	return cmd
+}
+
+// logger writes to standard error: for people on a terminal, as JSON elsewhere.
+func (c *cli) logger(level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, usagef("--log-level %s: must be debug, info, warn or error", level)
+	}
+	options := &slog.HandlerOptions{Level: l}
+	if terminal(c.err) {
+		return slog.New(slog.NewTextHandler(c.err, options)), nil
+	}
+	return slog.New(slog.NewJSONHandler(c.err, options)), nil
+}
+
+func (c *cli) serve(ctx context.Context, cfg node.Config, listen, publicURL string) error {
+	s, err := open(ctx, cfg, listen, publicURL)
+	if err != nil {
+		return err
+	}
+	c.announce(s)
+	if err := s.run(ctx); err != nil {
+		return err
+	}
+	c.say("closed")
+	return nil
+}
+
+// announce tells where everything is. The first line is what scripts wait for.
+func (c *cli) announce(s *service) {
+	c.say("permledger %s answers at %s", version(), s.url)
+	c.say("the administrator's token is in %s", node.RootTokenFile(s.config.Dir))
+	if url := s.node.Server.ClientURL(); url != "" {
+		c.say("NATS is at %s", url)
+	}
+	if s.node.ReaderUser != "" {
+		c.say("services log in there as %s with the password in %s", s.node.ReaderUser, filepath.Join(s.config.Dir, "reader.token"))
+	}
+	for _, address := range []string{s.listener.Addr().String(), s.config.NATSListen} {
+		if address != "" && !loopback(address) {
+			c.say("warning: %s is reached from beyond this machine, and what passes there is not encrypted: put TLS in front of it", address)
+		}
+	}
+}
+
+// loopback reports whether only this machine reaches an address.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// service is a node with its HTTP face on a port.
+type service struct {
+	config   node.Config
+	node     *node.Node
+	listener net.Listener
+	server   *server.Server
+	url      string
+}
+
+// open opens the node and then the port, so that nobody is answered before everything is there.
+func open(ctx context.Context, cfg node.Config, listen, publicURL string) (_ *service, err error) {
+	s := &service{config: cfg}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	if s.node, err = node.Open(ctx, cfg); err != nil {
+		return nil, err
+	}
+	if s.listener, err = net.Listen("tcp", listen); err != nil {
+		return nil, fmt.Errorf("listen for HTTP: %w", err)
+	}
+	s.url = "http://" + s.listener.Addr().String()
+	if publicURL == "" {
+		publicURL = s.url
+	}
+	config := server.ConfigFor(s.node)
+	config.PublicURL, config.Version, config.Logger = publicURL, version(), cfg.Logger
+	s.server, err = server.New(config)
+	return s, err
+}
+
+// run answers until ctx ends, then closes in the reverse order of open.
+func (s *service) run(ctx context.Context) error {
+	return errors.Join(s.server.Serve(ctx, s.listener), s.close())
+}
+
+func (s *service) close() error {
+	var errs []error
+	if s.listener != nil {
+		if err := s.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	if s.node != nil {
+		errs = append(errs, s.node.Close())
+	}
+	return errors.Join(errs...)
+}
