@@ -357,13 +357,17 @@ func republish(t *testing.T, js jetstream.JetStream, messages ...*nats.Msg) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := js.DeleteStream(ctx, events.FeedStream); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: events.FeedStream, Subjects: []string{events.FeedSubjects}, AllowDirect: true,
-	}); err != nil {
-		t.Fatal(err)
+	for last := uint64(1); last > 0; { // messages come back when streams are deleted in quick succession
+		if err := js.DeleteStream(ctx, events.FeedStream); err != nil {
+			t.Fatal(err)
+		}
+		stream, err := js.CreateStream(ctx, jetstream.StreamConfig{
+			Name: events.FeedStream, Subjects: []string{events.FeedSubjects}, AllowDirect: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = stream.CachedInfo().State.LastSeq
 	}
 	for _, m := range messages {
 		if _, err := js.PublishMsg(ctx, m); err != nil {

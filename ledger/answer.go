@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -13,12 +12,11 @@ import (
 // settle answers every job of g. What was recorded is answered at once; an answer without events is noted in
 // the journal before it is given, because it is the first answer to its key for ever.
 func (w *writer) settle(ctx context.Context, g *group) {
-	head := w.views.Head()
 	var others, noted []*job
 	for _, j := range g.jobs {
 		switch {
 		case j.to > j.from:
-			j.answer(recorded(g, j, head), nil)
+			j.answer(recorded(g, j), nil)
 		default:
 			others = append(others, j)
 			if w.journaled(j) {
@@ -26,7 +24,7 @@ func (w *writer) settle(ctx context.Context, g *group) {
 			}
 		}
 	}
-	failed := w.note(ctx, g, noted, head.Revision)
+	failed := w.note(ctx, g, noted)
 	for _, j := range others {
 		switch {
 		case failed[j] != nil:
@@ -34,7 +32,7 @@ func (w *writer) settle(ctx context.Context, g *group) {
 		case j.again != nil:
 			j.answer(replay(j.again))
 		default:
-			j.answer(outcome(j, head.Revision))
+			j.answer(outcome(j, g.head.Revision))
 		}
 		if r := asRefusal(j.err); r != nil {
 			w.cfg.Observer.refused(r.Code)
@@ -54,10 +52,10 @@ func (w *writer) journaled(j *job) bool {
 	return j.req.Key != ""
 }
 
-func recorded(g *group, j *job, head events.Head) Receipt {
+func recorded(g *group, j *job) Receipt {
 	evs := slices.Clip(g.events[j.from:j.to])
 	return Receipt{
-		Command: j.command, Revision: head.Revision, Hash: head.Hash,
+		Command: j.command, Revision: g.head.Revision, Hash: g.head.Hash,
 		Position: evs[0].Position, Events: len(evs), Recorded: evs,
 	}
 }
@@ -92,27 +90,19 @@ func replay(first *job) (Receipt, error) {
 
 // note keeps the answers to jobs and says which callers must not be given theirs: those whose key the journal
 // may not have. A refusal without a key is given all the same.
-func (w *writer) note(ctx context.Context, g *group, jobs []*job, at events.Revision) map[*job]error {
-	if len(jobs) == 0 {
-		return nil
-	}
+func (w *writer) note(ctx context.Context, g *group, jobs []*job) map[*job]error {
 	failed := map[*job]error{}
 	for _, j := range jobs {
-		a := answerOf(j, g.at, at)
+		a := answerOf(j, g.at, g.head.Revision)
 		err := w.noteOne(ctx, a)
 		if err == nil {
-			w.behind = true // until it is read back
+			w.behind = true // until the next cycle reads it back, with the sequence it got
 			continue
 		}
 		w.cfg.Observer.unnoted(err)
 		if a.Key != "" {
 			w.unnoted = append(w.unnoted, a)
 			failed[j] = fmt.Errorf("%w: nothing was recorded, and the answer could not be kept: %w", ErrUnavailable, err)
-		}
-	}
-	if w.behind && len(w.unnoted) == 0 {
-		if err := w.readJournal(ctx); err != nil {
-			w.cfg.Observer.unnoted(err)
 		}
 	}
 	return failed
@@ -177,6 +167,7 @@ func (w *writer) refuseKeysWhileBehind(ctx context.Context, jobs []*job) []*job 
 	if err == nil {
 		return jobs
 	}
+	w.cfg.Observer.unnoted(err)
 	err = fmt.Errorf("%w: idempotency keys cannot be judged: %w", ErrUnavailable, err)
 	var others []*job
 	for _, j := range jobs {
@@ -199,9 +190,5 @@ func (w *writer) complete(ctx context.Context) error {
 	if !w.behind {
 		return nil
 	}
-	err := w.readJournal(ctx)
-	if errors.Is(err, ErrCorrupt) {
-		w.cfg.Observer.unnoted(err)
-	}
-	return err
+	return w.readJournal(ctx)
 }

@@ -71,7 +71,7 @@ func (w *writer) appendAgain(ctx context.Context, c events.Commit) (settled bool
 	if err != nil {
 		return false, err
 	}
-	if err := w.notShorter(last); err != nil {
+	if err := notShorter(last, c.Revision-1); err != nil {
 		return true, err
 	}
 	if last >= c.Revision {

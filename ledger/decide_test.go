@@ -109,6 +109,7 @@ func TestDecisions(t *testing.T) {
 		{name: "grant no permission", do: ledger.Grant{Principal: alice, Right: may("fly", "operate")}, want: refused(ledger.CodeUnknownPermission)},
 		{name: "grant on no type", do: ledger.Grant{Principal: alice, Right: on("read:*", events.AnyOf("nothing"))}, want: refused(ledger.CodeUnknownType)},
 		{name: "grant on a type of another API", do: ledger.Grant{Principal: alice, Right: ledger.Right{Name: "read:*", Audience: "flow", Scope: events.AnyOf("process")}}, want: refused(ledger.CodeOtherAPI)},
+		{name: "grant on a type of its API by id", do: ledger.Grant{Principal: alice, Right: ledger.Right{Name: "read:*", Audience: "operate", Scope: events.AnyOf("process")}}, want: "permission.granted"},
 		{name: "grant on a type of its API", do: ledger.Grant{Principal: alice, Right: ledger.Right{Name: "read:*", Audience: "operate-api", Scope: events.AnyOf("process")}}, want: "permission.granted"},
 		{name: "grant what the type does not take", do: ledger.Grant{Principal: alice, Right: on("write:*", events.AnyOf("process"))}, want: refused(ledger.CodeNotOnType)},
 		{name: "grant on a form the type does not take", do: ledger.Grant{Principal: alice, Right: on("read:*", events.WithProperty("process", "x"))}, want: refused(ledger.CodeWrongScope)},
@@ -138,6 +139,8 @@ func TestDecisions(t *testing.T) {
 		{name: "define API as it is", do: operate, strict: refused(ledger.CodeAlready)},
 		{name: "define API anew", do: ledger.DefineAPI{API: "operate", Def: events.APIDefinition{Audience: "a"}}, want: "api.defined"},
 		{name: "define permission", do: ledger.DefinePermission{Permission: perm("flow", "new")}, want: "permission.defined"},
+		{name: "define a permission with empty lists", do: ledger.DefinePermission{Permission: perm("flow", "new"), Def: events.PermissionDefinition{Effects: []events.Effect{}, RequiresAnyOf: [][]events.Permission{}}}, want: "permission.defined"},
+		{name: "define a type with empty lists", do: ledger.DefineResourceType{Type: "new", Def: events.ResourceTypeDefinition{API: "flow", Scopes: []string{}, Properties: []string{}}}, want: "resource-type.defined"},
 		{name: "define permission as it is", do: readAll, strict: refused(ledger.CodeAlready)},
 		{name: "define permission with empty lists", do: ledger.DefinePermission{Permission: perm("flow", "Access"), Def: events.PermissionDefinition{Effects: []events.Effect{}}}, strict: refused(ledger.CodeAlready)},
 		{name: "define permission anew", do: ledger.DefinePermission{Permission: perm("operate", "read:*")}, want: "permission.defined"},
@@ -271,6 +274,12 @@ func TestCycleNamesThePath(t *testing.T) {
 	future := request(ledger.SetParent{Group: "d", Parent: "a"})
 	future.ValidFrom = day(30)
 	r.refuses(future, ledger.CodeCycle)
+	// One that was to start, and was taken back before it did, is none.
+	future.Commands = []ledger.Command{ledger.SetParent{Group: "b", Parent: "d"}}
+	r.mustRequest(future)
+	r.refuses(request(ledger.SetParent{Group: "d", Parent: "b"}), ledger.CodeCycle)
+	r.must(ledger.UnsetParent{Group: "b", Parent: "d"})
+	r.must(ledger.SetParent{Group: "d", Parent: "b"})
 }
 
 func TestTenants(t *testing.T) {

@@ -219,6 +219,45 @@ func TestManyWriters(t *testing.T) {
 	equal(t, "members", members, len(rigs)*each)
 }
 
+// Views that somebody else keeps in step with the log, between any two steps of the writer: receipts are of
+// the writer's own commits, and nothing looks broken.
+func TestViewsThatMoveByThemselves(t *testing.T) {
+	r := newRig(t)
+	r.must(basics...)
+	other := openRig(t, r.log.Reopen())
+	other.setDay(5) // its commits are recorded later than this ledger's clock says
+	n := 0
+	r.views.follow = func() {
+		if n++; n > 12 {
+			return
+		}
+		other.must(ledger.CreateRole{Role: events.Role(user(n).ID)})
+		if err := r.views.CatchUp(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range 4 {
+		receipt := r.must(ledger.AddMember{Group: "team", Member: user(i)})
+		for _, e := range receipt.Recorded {
+			equal(t, "revision", e.Revision, receipt.Revision)
+		}
+		for s, err := range r.log.Read(t.Context(), receipt.Revision) {
+			c, decodeErr := events.DecodeCommit(s.Bytes)
+			if err != nil || decodeErr != nil {
+				t.Fatal(err, decodeErr)
+			}
+			equal(t, "hash", receipt.Hash, c.Hash)
+			break
+		}
+		if nothing := r.must(ledger.AddMember{Group: "team", Member: user(i)}); !nothing.Nothing {
+			t.Errorf("again: %+v", nothing)
+		}
+	}
+	if n <= 12 || r.count("halted") > 0 || r.count("conflict") > 0 {
+		t.Errorf("after %d moves: %v", n, r.heard)
+	}
+}
+
 // A write whose fate is unknown, while another writer takes its place: it is decided again, not claimed.
 func TestForeignCommitInThePlaceOfALostOne(t *testing.T) {
 	r := newRig(t)
@@ -237,6 +276,32 @@ func TestForeignCommitInThePlaceOfALostOne(t *testing.T) {
 		t.Errorf("got %+v", receipt)
 	}
 	equal(t, "heard", []int{r.count("unknown"), r.count("conflict")}, []int{1, 1})
+}
+
+// A caller who left while its commit was being stored was told that nobody knows. When another writer's commit
+// takes the place, the request is not tried again behind its back.
+func TestNobodyWaitsForALostRace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.must(basics...)
+		other := openRig(t, r.log.Reopen())
+		open, appends := gate(r.log)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := r.Submit(ctx, request(ledger.AddMember{Group: "team", Member: alice}))
+		if !errors.Is(err, ledger.ErrUnknownOutcome) {
+			t.Errorf("got %v", err)
+		}
+		other.must(ledger.CreateRole{Role: "x"})
+		open()
+		synctest.Wait()
+		equal(t, "appends", appends.Load(), 1)
+		equal(t, "conflicts", r.count("conflict"), 1)
+		r.must(ledger.CreateRole{Role: "y"})
+		equal(t, "holds", r.views.world.Holds(events.DefaultTenant, alice), false)
+		r.Close()
+		other.Close()
+	})
 }
 
 // The other writer's journal counts as well: a key it answered has its answer.

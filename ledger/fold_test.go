@@ -25,6 +25,8 @@ type fold struct {
 	failAdd    func(events.Recorded) error
 	failCommit func() error
 	failNote   func() error
+	// follow is called where another goroutine may apply other writers' commits: around drafts.
+	follow func()
 }
 
 func newFold(log ledger.Log) *fold {
@@ -79,6 +81,12 @@ func (p *fold) NoteAnswer(sequence uint64, a events.Answer) error {
 func (p *fold) Begin(at events.Instant) (ledger.Draft, error) {
 	if p.open {
 		return nil, errors.New("two drafts at once")
+	}
+	if p.follow != nil {
+		p.follow()
+	}
+	if p.head.RecordedAt > at {
+		return nil, errors.New("a commit recorded later was applied meanwhile")
 	}
 	p.open = true
 	w := p.world.clone()
@@ -144,6 +152,9 @@ func (d *draft) Commit(c events.Commit) error {
 	}
 	d.p.world, d.p.head = d.world, c.Head()
 	d.Discard()
+	if d.p.follow != nil {
+		d.p.follow()
+	}
 	return nil
 }
 

@@ -14,6 +14,7 @@ type group struct {
 	views Projection
 	at    events.Instant
 	draft Draft
+	head  events.Head // what the group is decided on; once it is committed, the commit
 
 	jobs   []*job
 	events []events.Recorded
@@ -30,13 +31,23 @@ type verdict struct {
 	answered *events.Answer // the answer the key was given earlier
 }
 
+// newGroup opens a draft. Nobody else moves the views' head while it is open, but until then another writer's
+// commit may still be applied to them.
 func newGroup(cfg *Config, views Projection) (*group, error) {
-	at := max(events.At(cfg.Clock()), views.Head().RecordedAt)
-	draft, err := views.Begin(at)
-	if err != nil {
-		return nil, fmt.Errorf("begin a commit: %w", err)
+	for {
+		before := views.Head()
+		at := max(events.At(cfg.Clock()), before.RecordedAt)
+		draft, err := views.Begin(at)
+		head := views.Head()
+		switch {
+		case err == nil && head.RecordedAt <= at:
+			return &group{cfg: cfg, views: views, at: at, draft: draft, head: head, first: map[answerKey]*job{}}, nil
+		case err == nil:
+			draft.Discard()
+		case head == before:
+			return nil, fmt.Errorf("begin a commit: %w", err)
+		}
 	}
-	return &group{cfg: cfg, views: views, at: at, draft: draft, first: map[answerKey]*job{}}, nil
 }
 
 // discard closes the draft. Harmless a second time, and after the draft was committed.

@@ -94,6 +94,13 @@ func TestKeyConflicts(t *testing.T) {
 	if again := r.mustRequest(same); !again.Replayed || again.Revision != first.Revision {
 		t.Errorf("the same request on another way: got %+v", again)
 	}
+	// "Until for ever" and "until as it was" are different requests, though JSON writes both as null.
+	endless := q
+	endless.Key, endless.Commands = "endless", []ledger.Command{correctUntil(&q, events.Forever)}
+	r.mustRequest(endless)
+	endless.Commands = []ledger.Command{correctUntil(&q, 0)}
+	r.refuses(endless, ledger.CodeKeyConflict)
+	change["endless"] = nil
 	equal(t, "notes", len(r.notes()), len(change)) // each conflict, without the key
 	r = r.reopened()
 	if again := r.mustRequest(q); !again.Replayed || again.Revision != first.Revision {

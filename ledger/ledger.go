@@ -161,9 +161,9 @@ func (l *Ledger) Notice(ctx context.Context) error {
 
 // Status is how the ledger is.
 type Status struct {
-	Head   events.Head
-	Ready  bool   // requests are answered
-	Reason string // why not
+	Head   events.Head // as of the last commit or notice
+	Ready  bool        // requests are answered
+	Reason string      // why not
 }
 
 // Status says how the ledger is.

@@ -13,7 +13,7 @@ type Observer struct {
 	Refused   func(Code)                                  // a request was refused
 	Conflict  func()                                      // somebody else's commit came first
 	Unknown   func()                                      // nobody knows whether a commit is stored; it is being looked for
-	Unnoted   func(error)                                 // the journal did not take an answer
+	Unnoted   func(error)                                 // the journal did not take an answer, or could not be read
 	Halted    func(error)                                 // the log or the views are broken; nothing is answered any more
 }
 

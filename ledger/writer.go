@@ -90,23 +90,25 @@ func (w *writer) begin(ctx context.Context) error {
 }
 
 func (w *writer) seal(g *group, id events.LedgerID) (events.Commit, error) {
-	return events.Seal(w.views.Head(), events.Header{Ledger: id, RecordedAt: g.at, Writer: w.cfg.Writer}, g.events)
+	return events.Seal(g.head, events.Header{Ledger: id, RecordedAt: g.at, Writer: w.cfg.Writer}, g.events)
 }
 
-// catchUp brings the views to the log's end. A log that ends before the views do has lost commits.
+// catchUp brings the views to the log's end.
 func (w *writer) catchUp(ctx context.Context) error {
 	if err := w.views.CatchUp(ctx); err != nil {
 		return faultOf("catch up with the log", err)
 	}
+	head := w.views.Head().Revision // before the look at the log, which may grow meanwhile
 	last, err := w.log.Last(ctx)
 	if err != nil {
 		return faultOf("look for the end of the log", err)
 	}
-	return w.notShorter(last)
+	return notShorter(last, head)
 }
 
-func (w *writer) notShorter(last events.Revision) error {
-	if head := w.views.Head().Revision; last < head {
+// notShorter refuses a log that ends before the views do: it has lost commits.
+func notShorter(last, head events.Revision) error {
+	if last < head {
 		return fmt.Errorf("%w: the log ends at revision %d, the views are at %d", ErrCorrupt, last, head)
 	}
 	return nil
@@ -284,9 +286,7 @@ func (w *writer) store(ctx context.Context, g *group, c events.Commit) error {
 	if err := g.draft.Commit(c); err != nil {
 		return fmt.Errorf("%w: revision %d is stored, and the views cannot take it: %w", ErrCorrupt, c.Revision, err)
 	}
-	if head := w.views.Head(); head != c.Head() {
-		return fmt.Errorf("%w: the views are at revision %d after taking %d", ErrCorrupt, head.Revision, c.Revision)
-	}
+	g.head = c.Head()
 	return nil
 }
 
@@ -295,9 +295,8 @@ func (w *writer) lostRace(ctx context.Context, g *group) {
 	w.cfg.Observer.conflict()
 	g.discard()
 	w.behind = true // the other writer may have noted answers too
-	before := w.views.Head().Revision
 	err := w.catchUp(ctx)
-	if err == nil && w.views.Head().Revision == before {
+	if before := g.head.Revision; err == nil && w.views.Head().Revision == before {
 		err = fmt.Errorf("%w: the log has another last revision than %d, and nothing after it", ErrUnavailable, before)
 	}
 	if err != nil {
@@ -311,7 +310,7 @@ func (w *writer) lostRace(ctx context.Context, g *group) {
 // refused, and the others are decided again, fewer of them.
 func (w *writer) shrink(g *group, c events.Commit) {
 	frame, limit := len(c.Prefix())+len("]}"), w.log.MaxBytes()
-	total, alone := frame, false
+	total := frame
 	for i, j := range g.jobs {
 		size := j.to - j.from // the commas
 		for _, r := range g.events[j.from:j.to] {
@@ -319,14 +318,10 @@ func (w *writer) shrink(g *group, c events.Commit) {
 		}
 		if frame+size > limit {
 			j.tooLarge = refuse(CodeTooLarge, "the request needs a commit of %d bytes; the limit is %d", frame+size, limit)
-			alone = true
 		}
 		if total += size; total > limit && w.most == 0 {
 			w.most = max(i, 1)
 		}
-	}
-	if alone {
-		w.most = 0
 	}
 	w.putBack(g.jobs)
 }
@@ -372,9 +367,8 @@ func (w *writer) dryRun(j *job) (Receipt, error) {
 	if err != nil {
 		return Receipt{}, w.fault("decide", err)
 	}
-	at := w.views.Head().Revision
 	if j.refused != nil || j.answered != nil || len(g.events) == 0 {
-		return outcome(j, at)
+		return outcome(j, g.head.Revision)
 	}
 	would := append([]events.Recorded(nil), g.events...)
 	c, err := w.seal(g, events.LedgerID{})
@@ -384,5 +378,5 @@ func (w *writer) dryRun(j *job) (Receipt, error) {
 	if limit := w.log.MaxBytes(); len(c.Bytes) > limit {
 		return Receipt{}, refuse(CodeTooLarge, "the request needs a commit of %d bytes; the limit is %d", len(c.Bytes), limit)
 	}
-	return Receipt{Command: j.command, Revision: at, Events: len(would), Recorded: would}, nil
+	return Receipt{Command: j.command, Revision: g.head.Revision, Events: len(would), Recorded: would}, nil
 }

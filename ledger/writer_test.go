@@ -170,7 +170,7 @@ func last2(all []events.Event) events.Event { return all[len(all)-1] }
 func TestFiveThousandEvents(t *testing.T) {
 	r := newRig(t)
 	r.must(basics...)
-	const n = 6000
+	const n = 5000
 	commands := make([]ledger.Command, n)
 	for i := range commands {
 		commands[i] = ledger.AddMember{Group: "team", Member: user(i)}
@@ -423,7 +423,10 @@ func TestConfigIsUsed(t *testing.T) {
 		c.NewID = func() uuid.UUID { return uuid.UUID{6: 0x70, 8: 0x80, 15: byte(next.Add(1))} }
 		c.Observer.Committed = func(n, b int, took time.Duration) { count, bytes = n, b }
 	})
-	receipt := r.must(ledger.CreateRole{Role: "a"}, ledger.CreateRole{Role: "b"})
+	q := request(ledger.CreateRole{Role: "a"}, ledger.CreateRole{Role: "b"})
+	q.RequestHash = "the ledger's to set"
+	receipt := r.mustRequest(q)
+	equal(t, "request hash", receipt.Recorded[0].RequestHash, "")
 	equal(t, "writer", r.Status().Head.Writer, "here")
 	equal(t, "command", receipt.Command[15]+1, receipt.Recorded[0].ID[15])
 	equal(t, "events", count, 2)

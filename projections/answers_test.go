@@ -21,6 +21,7 @@ func refused(w *world, key string) events.Answer {
 }
 
 func TestNotedAnswers(t *testing.T) {
+	t.Parallel()
 	w := seeded(40)
 	fs := vfs.NewCrashableMem()
 	p := openProjector(t, openStore(t, "db", pebblekv.Options{FS: fs}), &memory{}, nil)
@@ -76,6 +77,7 @@ func TestNotedAnswers(t *testing.T) {
 
 // Whoever holds a draft may note an answer, and whatever becomes of the draft, both hold.
 func TestNoteWithAnOpenDraft(t *testing.T) {
+	t.Parallel()
 	w := seeded(41)
 	_, log := history(t, w, 3)
 	p := inMemory(t, log)
@@ -108,6 +110,7 @@ func TestNoteWithAnOpenDraft(t *testing.T) {
 }
 
 func TestPinnedAnswerKey(t *testing.T) {
+	t.Parallel()
 	s := openStore(t, "", pebblekv.Options{})
 	p := openProjector(t, s, &memory{}, nil)
 	must(t, p.NoteAnswer(258, refused(seeded(42), "k 1")))

@@ -213,6 +213,7 @@ type memory struct {
 	claims  events.Revision // what Last says, if not 0
 	failing error           // of Last and, from failAt on, of Read
 	failAt  events.Revision
+	mute    bool // Read ends without a word when it is cancelled
 }
 
 func (m *memory) add(cs ...events.Commit) {
@@ -230,6 +231,8 @@ func (m *memory) Read(ctx context.Context, from events.Revision) iter.Seq2[event
 		m.mu.Unlock()
 		for _, s := range stored {
 			switch {
+			case ctx.Err() != nil && m.mute:
+				return
 			case ctx.Err() != nil:
 				yield(events.Stored{}, ctx.Err())
 				return
@@ -285,6 +288,7 @@ func (v tally) Apply(rows pebblekv.Batch, r events.Recorded) error {
 
 func openStore(t testing.TB, dir string, o pebblekv.Options) *pebblekv.Store {
 	t.Helper()
+	o.CacheBytes = 4 << 20
 	s, err := pebblekv.Open(dir, o)
 	must(t, err)
 	t.Cleanup(func() { must(t, s.Close()) })

@@ -24,6 +24,7 @@ type Projector struct {
 	store  *pebblekv.Store
 	source Source
 	views  []View
+	group  int // bytes: the size of a group of commits that are written in one batch while catching up
 
 	writing    sync.Mutex // held by whoever has a draft or catches up: one writer at a time
 	noting     sync.Mutex // held while an answer is noted; not writing, see NoteAnswer
@@ -60,7 +61,7 @@ func prefixView(generation uint64, view string) pebblekv.Key {
 // Open reads the cursor of the generation in use. It applies nothing; CatchUp does. With a cursor that
 // cannot be read the projector is halted from the start, and only Rebuild can help it.
 func Open(store *pebblekv.Store, source Source, views ...View) (*Projector, error) {
-	p := &Projector{store: store, source: source, views: views, generation: 1, changed: make(chan struct{})}
+	p := &Projector{store: store, source: source, views: views, group: groupBytes, generation: 1, changed: make(chan struct{})}
 	snap := store.NewSnapshot()
 	defer snap.Close()
 	var err error
@@ -291,7 +292,6 @@ func (p *Projector) Halt(err error) error {
 	return p.halted
 }
 
-// The size of a group of commits that are written in one batch while catching up.
 const groupBytes = 4 << 20
 
 // CatchUp applies what the source has after Head. A fault of the chain, a log that ends before Head, an
@@ -375,7 +375,7 @@ func (p *Projector) run(ctx context.Context, generation uint64, head events.Head
 		if reached = d.head.Revision; reached == to {
 			break
 		}
-		if d.write.Size() > groupBytes {
+		if d.write.Size() > p.group {
 			if err := flush(); err != nil {
 				return head, err
 			}

@@ -40,6 +40,7 @@ func answersOf(commits []events.Commit) (byCommand map[events.CommandID]events.A
 }
 
 func TestReceipts(t *testing.T) {
+	t.Parallel()
 	w, log := seeded(60), &memory{}
 	p := openProjector(t, openStore(t, "", pebblekv.Options{}), log, nil)
 	for range 80 {
@@ -93,6 +94,7 @@ func TestReceipts(t *testing.T) {
 
 // A later request in the same draft finds the answer to an earlier one.
 func TestReceiptsInADraft(t *testing.T) {
+	t.Parallel()
 	w := seeded(61)
 	p := inMemory(t, &memory{})
 	d, err := p.Begin()
@@ -113,6 +115,7 @@ func TestReceiptsInADraft(t *testing.T) {
 
 // A command with events about the ledger and about a tenant has one answer, under both.
 func TestOneAnswerForACommandInTwoTenants(t *testing.T) {
+	t.Parallel()
 	w, log := seeded(62), &memory{}
 	command, meta := w.id(), events.Meta{Actor: actors[0], Key: "k"}
 	evs := []events.Recorded{

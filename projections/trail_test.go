@@ -159,12 +159,13 @@ func anyFilter(w *world, evs []events.Recorded) (f audit.Filter) {
 }
 
 func TestFiltersAgainstLookingAtEveryEvent(t *testing.T) {
-	commits, log := history(t, seeded(50), 300) // enough for lists longer than the first count
+	t.Parallel()
+	commits, log := history(t, seeded(50), 60) // enough for lists longer than the first count
 	evs, trail := everyEvent(commits), audit.NewTrail(inMemory(t, log))
 	found := 0
 	rapid.Check(t, func(t *rapid.T) {
 		w := drawn(t)
-		for range 20 {
+		for range 4 {
 			f := anyFilter(w, evs)
 			want := naive(f, evs)
 			var got []events.Recorded
@@ -192,7 +193,8 @@ func TestFiltersAgainstLookingAtEveryEvent(t *testing.T) {
 
 // Each condition alone, over everything it can be asked about, so that no index is left to chance.
 func TestEachCondition(t *testing.T) {
-	commits, log := history(t, seeded(51), 150)
+	t.Parallel()
+	commits, log := history(t, seeded(51), 50)
 	evs, trail := everyEvent(commits), audit.NewTrail(inMemory(t, log))
 	var filters []audit.Filter
 	for _, r := range evs {
@@ -227,6 +229,7 @@ func TestEachCondition(t *testing.T) {
 
 // What the log stored comes back byte for byte, by whichever way it came in.
 func TestTheArchiveGivesTheStoredBytes(t *testing.T) {
+	t.Parallel()
 	w, log := seeded(52), &memory{}
 	p := openProjector(t, openStore(t, "", pebblekv.Options{}), log, nil)
 	for range 60 {
@@ -263,6 +266,7 @@ func TestTheArchiveGivesTheStoredBytes(t *testing.T) {
 }
 
 func TestWhatIsNotInTheTrail(t *testing.T) {
+	t.Parallel()
 	w := seeded(53)
 	commits, log := history(t, w, 5)
 	trail := audit.NewTrail(inMemory(t, log))
@@ -295,6 +299,7 @@ func TestWhatIsNotInTheTrail(t *testing.T) {
 }
 
 func TestPositions(t *testing.T) {
+	t.Parallel()
 	commits, log := history(t, seeded(54), 60)
 	trail := audit.NewTrail(inMemory(t, log))
 	evs, ctx := everyEvent(commits), t.Context()
@@ -324,6 +329,7 @@ func TestPositions(t *testing.T) {
 
 // Follow misses nothing and repeats nothing, and ends when it is told to.
 func TestFollow(t *testing.T) {
+	t.Parallel()
 	w := seeded(55)
 	_, log := history(t, w, 100) // more than one chunk
 	p := inMemory(t, log)
@@ -378,6 +384,7 @@ func TestFollow(t *testing.T) {
 
 // A list is whole or an error: never short, never from a projector that halted.
 func TestListsAreWholeOrAnError(t *testing.T) {
+	t.Parallel()
 	_, log := history(t, seeded(56), 20)
 	s := openStore(t, "", pebblekv.Options{})
 	p := openProjector(t, s, log, nil)

@@ -40,7 +40,7 @@ func (c *cli) canWhatVerb() *cobra.Command {
 			a := answer{value: held, header: []string{"permission", "resource", "effective", "missing"}}
 			for _, h := range held.Holdings {
 				a.rows = append(a.rows, row{h, []string{
-					string(h.Permission.Name), h.Resource, strconv.FormatBool(h.Effective), needsText(h.Missing),
+					string(h.Permission), h.Resource, strconv.FormatBool(h.Effective), needsText(h.Missing),
 				}})
 			}
 			return c.print(a)

@@ -74,7 +74,6 @@ Exit codes: 0 yes or done, 1 no, differences or rejects, 2 usage, 3 server or ne
 			if !slices.Contains(formats, c.format) {
 				return fmt.Errorf("-o %s: must be one of %s", c.format, strings.Join(formats, ", "))
 			}
-			c.started = true
 			return nil
 		},
 		Args: cobra.NoArgs,
@@ -106,7 +105,21 @@ Exit codes: 0 yes or done, 1 no, differences or rejects, 2 usage, 3 server or ne
 			root.AddCommand(v)
 		}
 	}
+	c.noteStart(root)
 	return root
+}
+
+// noteStart lets every verb note that it has begun. Cobra looks at required and excluding flags after all its
+// hooks, so the verb itself is the first to know that its command line was good.
+func (c *cli) noteStart(cmd *cobra.Command) {
+	carryOut := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		c.started = true
+		return carryOut(cmd, args)
+	}
+	for _, v := range cmd.Commands() {
+		c.noteStart(v)
+	}
 }
 
 func must(err error) {

@@ -48,7 +48,7 @@ func eventWhat(e events.Event) string {
 		return edgeText(edge)
 	}
 	if edge, _, ok := events.Ends(e); ok {
-		return edgeText(edge)
+		return edgeWords(edge, "no longer ")
 	}
 	switch e := e.(type) {
 	case events.ValidityCorrected:
@@ -83,12 +83,14 @@ func namedBy(e events.Event) string {
 }
 
 // edgeText is a fact in words: "user:alice in group:ops", "role:viewer holds read:* of operate".
-func edgeText(e events.Edge) string {
+func edgeText(e events.Edge) string { return edgeWords(e, "") }
+
+func edgeWords(e events.Edge, how string) string {
 	words := map[events.EdgeKind]string{
 		events.EdgeMember: "in", events.EdgeParent: "below", events.EdgeAssignment: "has", events.EdgeInclusion: "includes",
 		events.EdgeGrant: "holds",
 	}
-	parts := []string{e.From.String(), words[e.Kind]}
+	parts := []string{e.From.String(), how + words[e.Kind]}
 	if e.Kind == events.EdgeGrant {
 		parts = append(parts, e.Permission.String())
 	} else {

@@ -51,9 +51,13 @@ file and import it.`,
 			}
 			i := &historyImport{c: c, client: client, tenant: events.Tenant(c.tenant), api: owner, ticket: ticket}
 			summary, err := i.file(cmd.Context(), args[0], rejects)
-			c.say("%s", summary)
-			if err != nil {
+			if err == nil || summary.Commits > 0 {
+				c.say("%s", summary)
+			}
+			if err != nil && summary.Commits > 0 {
 				c.say("what is imported stays; the same command goes on where this one stopped")
+			}
+			if err != nil {
 				return err
 			}
 			if format(c.format) != formatTable {

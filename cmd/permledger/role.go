@@ -144,7 +144,7 @@ func (c *cli) roleShowVerb() *cobra.Command {
 			}
 			a := answer{value: r, header: []string{"role", "holds", "resource"}}
 			for _, h := range r.Holds {
-				a.rows = append(a.rows, row{h, []string{args[0], string(h.Permission.Name), h.Resource}})
+				a.rows = append(a.rows, row{h, []string{args[0], string(h.Permission), h.Resource}})
 			}
 			for _, included := range r.Includes {
 				item := map[string]events.Role{"includes": included}

@@ -25,7 +25,7 @@ import (
 //	ledger TIME        a ledger in memory whose clock stands at TIME; the program finds it by its environment
 //	clock TIME         sets that clock
 //	serve DIR [FLAG…]  "permledger serve" on DIR, on a free port; the program finds it likewise
-//	stop               interrupts that, and waits for it to end well
+//	interrupt          interrupts that, and waits for it to end well
 //	exits N ARG…       runs the program, which must end with exit code N
 //	keep NAME REGEXP   sets a variable to what the group in the expression matched on standard output
 //	tamper DIR OLD NEW replaces bytes in the files of a directory, as a bad disk or a bad person would
@@ -33,13 +33,13 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: filepath.Join("testdata", "script"),
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"ledger": scriptLedger,
-			"clock":  scriptClock,
-			"serve":  scriptServe,
-			"stop":   scriptStop,
-			"exits":  scriptExits,
-			"keep":   scriptKeep,
-			"tamper": scriptTamper,
+			"ledger":    scriptLedger,
+			"clock":     scriptClock,
+			"serve":     scriptServe,
+			"interrupt": scriptInterrupt,
+			"exits":     scriptExits,
+			"keep":      scriptKeep,
+			"tamper":    scriptTamper,
 		},
 		Setup: func(e *testscript.Env) error {
 			e.Values[worldKey{}] = &world{}
@@ -107,7 +107,7 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(w.serve.Start())
 	ts.Defer(func() {
 		if w.serve != nil {
-			scriptStop(ts, false, nil)
+			scriptInterrupt(ts, false, nil)
 		}
 	})
 	url := ""
@@ -124,8 +124,8 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("PERMLEDGER_TOKEN", strings.TrimSpace(ts.ReadFile(filepath.Join(dir, "root.token"))))
 }
 
-func scriptStop(ts *testscript.TestScript, neg bool, args []string) {
-	wantArgs(ts, neg, args, 0, "stop")
+func scriptInterrupt(ts *testscript.TestScript, neg bool, args []string) {
+	wantArgs(ts, neg, args, 0, "interrupt")
 	w := worldOf(ts)
 	cmd := w.serve
 	w.serve = nil
@@ -188,4 +188,3 @@ func wantArgs(ts *testscript.TestScript, neg bool, args []string, n int, usage s
 		ts.Fatalf("usage: %s", usage)
 	}
 }
-

@@ -95,7 +95,8 @@ type Requirement struct {
 
 // Holding is a permission on a scope that somebody holds.
 type Holding struct {
-	Permission events.Permission     `json:"permission"`
+	Permission events.PermissionName `json:"permission"`
+	API        events.API            `json:"api"`
 	Audience   string                `json:"audience"`
 	Resource   string                `json:"resource"` // TYPE:ID, TYPE:* for any, TYPE/PROPERTY, or api:AUDIENCE
 	Scope      events.Scope          `json:"scope,omitzero"`

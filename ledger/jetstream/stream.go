@@ -256,32 +256,29 @@ const (
 // stream just delivers nothing more. Both are found by counting, and by asking for the one that is missing.
 func (s *stream) read(ctx context.Context, from, to uint64) iter.Seq2[message, error] {
 	return func(yield func(message, error) bool) {
-		if from > to {
-			return
-		}
+		want := from // from itself stays, for whoever ranges twice
 		// A follower that is told of each commit reads one at a time, and asking for one costs a fifth of
 		// a replay. What asking does not find is left to the replay, which finds out why.
-		if to-from < fewMessages {
-			for ; from <= to; from++ {
-				m, err := s.get(ctx, from)
-				if err != nil {
-					break
-				}
-				if !yield(m, nil) {
-					return
-				}
+		for want <= to && to < from+fewMessages {
+			m, err := s.get(ctx, want)
+			if err != nil {
+				break
 			}
-			if from > to {
+			if !yield(m, nil) {
 				return
 			}
+			want++
 		}
-		next, stop, err := s.replay(ctx, from, to)
+		if want > to {
+			return
+		}
+		next, stop, err := s.replay(ctx, want, to)
 		if err != nil {
 			yield(message{}, unavailable(ctx, err))
 			return
 		}
 		defer stop()
-		for want := from; want <= to; want++ {
+		for ; want <= to; want++ {
 			m, err := next()
 			switch {
 			case ctx.Err() != nil:

@@ -317,6 +317,17 @@ var mutants = []struct {
 		}},
 	},
 	{
+		name:    "read can be ranged over once",
+		foundBy: []string{"read/ends at the last when called"},
+		log: broken{read: func(log *memlog.Log, ctx context.Context, from events.Revision) iter.Seq2[events.Stored, error] {
+			seq := log.Read(ctx, from)
+			return func(yield func(events.Stored, error) bool) {
+				seq(yield)
+				seq = func(func(events.Stored, error) bool) {}
+			}
+		}},
+	},
+	{
 		name:    "read skips what it cannot read",
 		foundBy: []string{"read/a commit that cannot be read is corrupt"},
 		log: broken{read: func(log *memlog.Log, ctx context.Context, from events.Revision) iter.Seq2[events.Stored, error] {

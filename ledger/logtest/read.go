@@ -49,15 +49,17 @@ func readEndsAtLastWhenCalled(ctx context.Context, s Subject) error {
 	if err != nil {
 		return err
 	}
-	var got []events.Stored
-	for c, err := range seq {
-		if err != nil {
-			return err
+	for range 2 { // what Read returned can be ranged over again
+		var got []events.Stored
+		for c, err := range seq {
+			if err != nil {
+				return err
+			}
+			got = append(got, c)
 		}
-		got = append(got, c)
-	}
-	if err := same(got, chain); err != nil {
-		return fmt.Errorf("read called at revision 3, with 5 stored since: %w", err)
+		if err := same(got, chain); err != nil {
+			return fmt.Errorf("read called at revision 3, with 5 stored since: %w", err)
+		}
 	}
 	return holds(ctx, s.Log, append(chain, more...))
 }

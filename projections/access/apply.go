@@ -158,7 +158,7 @@ func (a applier) incarnation(p events.Principal) (uint64, error) {
 func managed(p events.Principal) bool { return p.Kind == events.KindGroup || p.Kind == events.KindRole }
 
 // know writes what is now known of a fact: one more history row each way, and the live rows while it is not
-// over and both its ends live.
+// over and both its ends live. A fact taken back before it started never holds and is over at once.
 func (a applier) know(id events.FactID, e events.Edge, k knowledge, live bool) error {
 	t, v := a.r.Tenant, k.encode()
 	rev := uint64(a.r.Revision)
@@ -168,7 +168,7 @@ func (a applier) know(id events.FactID, e events.Edge, k knowledge, live bool) e
 	if err := a.rows.Set(reverseKey(tableHistoryReverse, t, e).Raw(id[:]).Newest(rev), v); err != nil {
 		return err
 	}
-	if !live || k.Until <= a.r.RecordedAt {
+	if !live || k.Empty() || k.Until <= a.r.RecordedAt {
 		return a.unlive(id, e)
 	}
 	if err := a.rows.Set(forwardKey(tableLive, t, e).Raw(id[:]), v); err != nil {
@@ -401,20 +401,21 @@ func (a applier) forget(p events.Principal) error {
 
 // define writes one version of a definition. A retirement keeps the catalog of what it retires.
 func define[D any](a applier, c events.Catalog, what, id, id2 string, def D, retired bool) error {
-	key := definitionKey(a.r.Tenant, what, id, id2)
+	key, from := definitionKey(a.r.Tenant, what, id, id2), a.r.Validity().From
 	if retired {
+		from = a.r.End()
 		if before, ok, err := latestDefinition[D](a.rows, key); err != nil {
 			return err
 		} else if ok {
 			c = before.Catalog
 		}
 	}
-	return setJSON(a.rows, key.Newest(uint64(a.r.Revision)), definitionRow[D]{a.r.Validity().From, retired, c, def, a.r.Position})
+	return setJSON(a.rows, key.Newest(uint64(a.r.Revision)), definitionRow[D]{from, retired, c, def, a.r.Position})
 }
 
 func (a applier) definePermission(e events.PermissionDefined) error {
 	if e.Def.ID != "" {
-		slug := pebblekv.NewKey(tableSlug).IDs(string(a.r.Tenant), string(e.Permission.API), e.Def.ID)
+		slug := slugKey(a.r.Tenant, e.Permission.API, e.Def.ID).Newest(uint64(a.r.Revision))
 		if err := a.rows.Set(slug, []byte(e.Permission.Name)); err != nil {
 			return err
 		}

@@ -122,15 +122,27 @@ func (c *inquiry) resolve() error {
 			c.permissions = append(c.permissions, exact)
 			continue
 		}
-		bySlug, ok, err := bySlug(c.s.rows, c.s.tenant, api, string(c.q.Permission))
+		named, ok, err := c.bySlug(api)
 		if err != nil {
 			return err
 		}
 		if ok {
-			c.permissions = append(c.permissions, bySlug)
+			c.permissions = append(c.permissions, named)
 		}
 	}
 	return nil
+}
+
+// bySlug takes the name asked for as the slug of one of the API's permissions.
+func (c *inquiry) bySlug(api events.API) (events.Permission, bool, error) {
+	slug := string(c.q.Permission)
+	p, ok, err := bySlug(c.s.rows, c.s.tenant, api, slug, c.s.moment.Revision)
+	if err != nil || !ok {
+		return p, false, err
+	}
+	known, err := c.s.permission(p)
+	has := func(seg segment[events.PermissionDefinition]) bool { return seg.Def.ID == slug }
+	return p, slices.ContainsFunc(known, has), err
 }
 
 // apis gives the APIs the question may be about, and notes when what it is about exists.

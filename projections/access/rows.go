@@ -22,7 +22,7 @@ import (
 //	N T P incarnation ~revision     what is known of an incarnation's lifetime since that revision
 //	v T P                           the revision that last changed a principal
 //	d T what id id ~revision        a definition known since that revision: catalog, api, permission, type
-//	i T api slug                    the name of a permission by its slug
+//	i T api slug ~revision          the name of the permission that has the slug since that revision
 //	t T ~revision                   whether the tenant exists
 //	a P ~revision                   whether the principal administers the ledger
 //	r time revision                 when each commit was recorded
@@ -188,6 +188,10 @@ type definitionRow[D any] struct {
 
 func definitionKey(t events.Tenant, what, id, id2 string) pebblekv.Key {
 	return pebblekv.NewKey(tableDefinition).IDs(string(t), what, id, id2)
+}
+
+func slugKey(t events.Tenant, a events.API, slug string) pebblekv.Key {
+	return pebblekv.NewKey(tableSlug).IDs(string(t), string(a), slug)
 }
 
 func nodeKey(table byte, t events.Tenant, p events.Principal) pebblekv.Key {

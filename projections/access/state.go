@@ -129,7 +129,7 @@ func (s *State) APIsOf(t events.Tenant, audience string) []events.API {
 
 // PermissionByID finds a permission by its slug.
 func (s *State) PermissionByID(t events.Tenant, a events.API, id string) (events.Permission, bool) {
-	p, ok, err := bySlug(s.rows, t, a, id)
+	p, ok, err := bySlug(s.rows, t, a, id, maxRevision)
 	if err != nil {
 		s.fail(err)
 	}
@@ -140,9 +140,13 @@ func (s *State) PermissionByID(t events.Tenant, a events.API, id string) (events
 	return p, ok && def.ID == id
 }
 
-func bySlug(rows pebblekv.Reader, t events.Tenant, a events.API, id string) (events.Permission, bool, error) {
-	name, ok, err := rows.Get(pebblekv.NewKey(tableSlug).IDs(string(t), string(a), id))
-	return events.Permission{API: a, Name: events.PermissionName(name)}, ok, err
+// bySlug finds the permission that had the slug last, as known at a revision. It may have another by now.
+func bySlug(rows pebblekv.Reader, t events.Tenant, a events.API, slug string, known events.Revision) (p events.Permission, ok bool, _ error) {
+	key := slugKey(t, a, slug)
+	for row, err := range rows.ScanFrom(key, slices.Clone(key).Newest(uint64(known))) {
+		return events.Permission{API: a, Name: events.PermissionName(row.Value)}, err == nil, err
+	}
+	return p, false, nil
 }
 
 // defined is a definition with the ids of its key.

@@ -144,8 +144,8 @@ func (f *Feed) restart(ctx context.Context) error {
 	}
 	f.end()
 	defer f.begin()
-	if err := f.cfg.JetStream.DeleteStream(ctx, events.FeedStream); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("delete stream: %w", err)
+	if err := f.replace(ctx); err != nil {
+		return err
 	}
 	f.reached(0)
 	return nil

@@ -209,7 +209,7 @@ func TestFeedOfAnEmptyLedger(t *testing.T) {
 func TestRebuild(t *testing.T) {
 	js := connect(t, consumertest.StartServer(t, consumertest.ServerConfig{}))
 	h := consumertest.NewHistory(ledgerID)
-	appendAll(t, h, consumertest.Traffic(2, 1000))
+	appendAll(t, h, consumertest.Traffic(2, 500))
 	f := start(t, js, h)
 	wait(t, f, h)
 	before := dump(t, js)
@@ -224,6 +224,35 @@ func TestRebuild(t *testing.T) {
 	if diff := cmp.Diff(before, dump(t, js)); diff != "" {
 		t.Errorf("the rebuilt feed is another (-before +after):\n%s", diff)
 	}
+	for range 5 { // in quick succession, when the server may still be at the deletion before
+		created := streamInfo(t, js).Created
+		if err := f.Rebuild(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		if streamInfo(t, js).Created.Equal(created) {
+			t.Error("the stream was not deleted")
+		}
+	}
+	checkStream(t, js, ledgerID, h.Events())
+}
+
+// Rebuilding really starts with an empty stream, however soon after the last time: what is replaced here
+// is foreign each time, and must not come back.
+func TestRebuildForeignStreamsInSuccession(t *testing.T) {
+	js := connect(t, consumertest.StartServer(t, consumertest.ServerConfig{}))
+	ours, theirs := consumertest.NewHistory(ledgerID), consumertest.NewHistory(otherID)
+	appendAll(t, ours, consumertest.Traffic(2, 10))
+	appendAll(t, theirs, consumertest.Traffic(3, 20))
+	for range 10 {
+		for ledger, h := range map[events.LedgerID]*consumertest.History{otherID: theirs, ledgerID: ours} {
+			f := start(t, js, h)
+			if err := f.Rebuild(testContext(t)); err != nil {
+				t.Fatal(err)
+			}
+			checkStream(t, js, ledger, h.Events())
+			f.Close()
+		}
+	}
 }
 
 // The server goes away and comes back while events are published; so does the stream, once.
@@ -232,7 +261,7 @@ func TestServerRestarts(t *testing.T) {
 	js := connect(t, server)
 	h := consumertest.NewHistory(ledgerID)
 	f := start(t, js, h)
-	all := consumertest.Traffic(3, 4000)
+	all := consumertest.Traffic(3, 3000)
 	const steps = 8
 	for i := range steps {
 		appendAll(t, h, all[i*len(all)/steps:(i+1)*len(all)/steps])
@@ -257,7 +286,7 @@ func TestTwoFeeds(t *testing.T) {
 	server := consumertest.StartServer(t, consumertest.ServerConfig{})
 	h := consumertest.NewHistory(ledgerID)
 	one, two := start(t, connect(t, server), h), start(t, connect(t, server), h)
-	all := consumertest.Traffic(4, 4000)
+	all := consumertest.Traffic(4, 2000)
 	for i := 0; i < len(all); i += 100 {
 		appendAll(t, h, all[i:i+100])
 	}

@@ -57,6 +57,42 @@ func (f *Feed) open(ctx context.Context) (jetstream.Stream, error) {
 	return stream, nil
 }
 
+// replace deletes the stream and makes an empty one.
+//
+// A server (2.15.2) that is still removing the files of a stream deleted a moment ago may fail to remove
+// those of the next one of that name, say nothing, and give them to the one after, or fail to make that.
+// So look whether it is empty, and do it again.
+func (f *Feed) replace(ctx context.Context) error {
+	pause := minPause
+	for try := 1; ; try++ {
+		err := f.replaceOnce(ctx)
+		if err == nil || try == 10 {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return err
+		}
+		pause = min(2*pause, maxPause)
+	}
+}
+
+func (f *Feed) replaceOnce(ctx context.Context) error {
+	js, want := f.cfg.JetStream, config(f.cfg.Replicas)
+	if err := js.DeleteStream(ctx, want.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("delete stream %s: %w", want.Name, err)
+	}
+	stream, err := js.CreateStream(ctx, want)
+	if err != nil {
+		return fmt.Errorf("create stream %s: %w", want.Name, err)
+	}
+	if last := stream.CachedInfo().State.LastSeq; last > 0 {
+		return fmt.Errorf("create stream %s: the server gives back %d messages of the deleted one", want.Name, last)
+	}
+	return nil
+}
+
 // indifferent are the settings that change nothing about what is kept.
 var indifferent = map[string]bool{
 	"Description": true, "Metadata": true, "Placement": true, "Compression": true,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -64,7 +65,7 @@ func TestModel(t *testing.T) {
 	const length = 50
 	sequences := max(1, *modelSteps/length)
 	seen := map[string]int{}
-	setRapidChecks(t, sequences)
+	setFlag(t, "rapid.checks", fmt.Sprint(sequences))
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newMachine(rt)
 		m.seen = seen
@@ -89,12 +90,64 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// setRapidChecks makes rapid.Check run n sequences.
-func setRapidChecks(t *testing.T, n int) {
+// TestModelNotices shows that the model-based test can fail: an oracle that does not see one kind of event must
+// soon disagree with the view.
+func TestModelNotices(t *testing.T) {
+	setFlag(t, "rapid.checks", "100")
+	setFlag(t, "rapid.nofailfile", "true")
+	setFlag(t, "rapid.shrinktime", "0")
+	for _, kind := range []string{
+		"permission.revoked", "role.permission-removed", "role.unassigned", "group.member-removed",
+		"role.deleted", "group.deleted", "principal.deleted", "validity.corrected", "permission.defined",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			probe := &probe{T: t}
+			done := make(chan struct{})
+			go func() { // a failing check ends its goroutine
+				defer close(done)
+				rapid.Check(probe, func(rt *rapid.T) {
+					m := newMachine(rt)
+					defer m.close()
+					m.oracle.blind = kind
+					for range 50 {
+						m.command()
+						m.question()
+					}
+				})
+			}()
+			<-done
+			if !probe.failed {
+				t.Errorf("nobody noticed that the oracle does not see %s", kind)
+			}
+		})
+	}
+}
+
+// probe is a test that may fail without failing the test it is in.
+type probe struct {
+	*testing.T
+	failed bool
+}
+
+func (p *probe) Errorf(string, ...any) { p.failed = true }
+func (p *probe) Error(...any)          { p.failed = true }
+func (p *probe) Fail()                 { p.failed = true }
+func (p *probe) Failed() bool          { return p.failed }
+func (p *probe) Log(...any)            {}
+func (p *probe) Logf(string, ...any)   {}
+func (p *probe) Fatalf(string, ...any) { p.FailNow() }
+func (p *probe) Fatal(...any)          { p.FailNow() }
+func (p *probe) FailNow() {
+	p.failed = true
+	runtime.Goexit()
+}
+
+// setFlag sets a flag of rapid for this test.
+func setFlag(t *testing.T, name, value string) {
 	t.Helper()
-	f := flag.Lookup("rapid.checks")
+	f := flag.Lookup(name)
 	before := f.Value.String()
-	if err := f.Value.Set(fmt.Sprint(n)); err != nil {
+	if err := f.Value.Set(value); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = f.Value.Set(before) })
@@ -109,6 +162,7 @@ type machine struct {
 	facts  []events.FactID
 	seen   map[string]int // what came up, over all sequences
 	born   map[events.Principal]int
+	ready  events.Revision // from which on everything is defined
 }
 
 func newMachine(t *rapid.T) *machine {
@@ -123,6 +177,7 @@ func newMachine(t *rapid.T) *machine {
 		m.must(ledger.CreateGroup{Group: m.u.groups[i]})
 		m.must(ledger.CreateRole{Role: m.u.roles[i]})
 	}
+	m.ready = m.ledger.Status().Head.Revision
 	return m
 }
 
@@ -388,8 +443,8 @@ func (m *machine) question() {
 		m.Fatalf("%+v: moment %+v, want revision %d at %s", w, got, revision, v)
 	}
 	who, perm, r := m.aim(known, v)
-	if len(known.permissions[perm]) == 0 {
-		return // not defined yet
+	if revision < m.ready {
+		return // not everything is defined yet
 	}
 	q := access.Question{Principal: who, Permission: perm.Name, Resource: r}
 	m.check(s, known, q, perm, v)

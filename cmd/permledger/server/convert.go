@@ -34,7 +34,7 @@ func wireStep(s access.Step) api.Step { return api.Step(s) }
 
 func wireHolding(h access.Holding) api.Holding {
 	return api.Holding{
-		Permission: h.Permission, Audience: h.Audience, Resource: h.Resource(), Scope: h.Scope,
+		Permission: h.Permission.Name, API: h.Permission.API, Audience: h.Audience, Resource: h.Resource(), Scope: h.Scope,
 		Effective: h.Effective, Missing: h.Missing,
 	}
 }

@@ -134,7 +134,8 @@ func (s *Server) logRequest(r *http.Request, x *exchange, started time.Time, fau
 	if x.err != nil {
 		attrs = append(attrs, slog.String("error", x.err.Error()))
 	}
-	if x.status >= 500 {
+	brokenOff := x.err != nil && x.status < 400 && !errors.Is(x.err, context.Canceled) // a stream
+	if x.status >= 500 || brokenOff {
 		level = slog.LevelError
 	}
 	if fault != nil && fault != http.ErrAbortHandler {

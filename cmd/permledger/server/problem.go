@@ -12,6 +12,7 @@ import (
 	"github.com/permledger/permledger/ledger"
 	"github.com/permledger/permledger/projections"
 	"github.com/permledger/permledger/projections/access"
+	"github.com/permledger/permledger/projections/audit"
 )
 
 // problemOf finds the catalogued error of err. What it does not know is an internal error, whose text stays
@@ -52,6 +53,7 @@ var sentinels = []struct {
 	{api.ErrJSON, api.CodeBadJSON},
 	{access.ErrUnknownTenant, api.CodeUnknownTenant},
 	{access.ErrNotFound, api.CodeNotFound},
+	{audit.ErrNotFound, api.CodeNotFound},
 	{access.ErrBadPage, api.CodeBadPageToken},
 	{access.ErrTooManyPaths, api.CodeTooManyPaths},
 	{ledger.ErrUnknownOutcome, api.CodeOutcomeUnknown},
