@@ -3,9 +3,6 @@ package consumers_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"runtime"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -114,7 +111,6 @@ func chaos(t *testing.T, n int, effect func(*recorder, maybe) consumers.Effect) 
 		}
 	}
 
-	dbgdone := make(chan bool)
 	var running sync.WaitGroup
 	published := make(chan struct{})
 	running.Go(func() { // the ledger
@@ -168,20 +164,7 @@ func chaos(t *testing.T, n int, effect func(*recorder, maybe) consumers.Effect) 
 			}
 		})
 	}
-	go func() {
-		time.Sleep(40*time.Second)
-		if ctx.Err() != nil { return }
-		select { case <-dbgdone: return; default: }
-		println("STALL feed", f.Position(), "err", fmt.Sprint(f.Err()), "head", history.Head().Position)
-		js := connect()
-		st, err := js.Stream(ctx, "EVENTS")
-		if err != nil { println("stream", err.Error()) } else { println("stream last", st.CachedInfo().State.LastSeq, st.CachedInfo().State.Msgs, st.CachedInfo().State.Consumers) }
-		select { case <-published: println("published"); default: println("not published") }
-		buf := make([]byte, 1<<22); os.WriteFile("/tmp/stacks.txt", buf[:runtime.Stack(buf, true)], 0o600)
-		cancel()
-	}()
 	running.Wait()
-	close(dbgdone)
 	for i, r := range recorders {
 		got = append(got, r.positions())
 		t.Logf("subscriber %d: %d events in %d lives", i, len(got[i]), starts[i])

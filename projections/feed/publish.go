@@ -18,7 +18,6 @@ const (
 	minPause = 20 * time.Millisecond // between a fault and the next try
 	maxPause = 2 * time.Second
 	ackWait  = 10 * time.Second // for one acknowledgement
-	lookWait = 2 * time.Second  // for looking at the stream; a request lost with its server is made again
 )
 
 // run publishes until ctx ends or the stream is one that must not be published to. Every fault in between
@@ -53,9 +52,7 @@ func (f *Feed) run(ctx context.Context) {
 // After it is stored and before we hear of it, the next attempt finds it as the last one, or gets a wrong
 // last sequence for it and finds it then.
 func (f *Feed) attempt(ctx context.Context) error {
-	looking, done := context.WithTimeout(ctx, lookWait)
-	defer done()
-	stream, err := f.open(looking)
+	stream, err := f.open(ctx)
 	if err != nil {
 		return err
 	}
@@ -85,12 +82,9 @@ func (f *Feed) recognize(ctx context.Context, stream jetstream.Stream, last even
 	if last == 0 {
 		return id, nil
 	}
-	stored, err := stream.GetMsg(ctx, uint64(last))
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return id, fmt.Errorf("%w: position=%d", ErrDamaged, last)
-	case err != nil:
-		return id, fmt.Errorf("read position=%d of the feed: %w", last, err)
+	stored, err := read(ctx, stream, last)
+	if err != nil {
+		return id, err
 	}
 	limited, cancel := context.WithTimeout(ctx, f.cfg.Patience)
 	defer cancel()

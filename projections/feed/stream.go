@@ -37,8 +37,13 @@ func config(replicas int) jetstream.StreamConfig {
 	return c
 }
 
+// requestWait is for one look at the stream: a request is lost with the server it was sent to, and made again.
+const requestWait = 3 * time.Second
+
 // open finds the stream, or makes it, and looks at its configuration and state.
 func (f *Feed) open(ctx context.Context) (jetstream.Stream, error) {
+	ctx, done := context.WithTimeout(ctx, requestWait)
+	defer done()
 	want := config(f.cfg.Replicas)
 	stream, err := f.cfg.JetStream.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -79,6 +84,8 @@ func (f *Feed) replace(ctx context.Context) error {
 }
 
 func (f *Feed) replaceOnce(ctx context.Context) error {
+	ctx, done := context.WithTimeout(ctx, requestWait)
+	defer done()
 	js, want := f.cfg.JetStream, config(f.cfg.Replicas)
 	if err := js.DeleteStream(ctx, want.Name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return fmt.Errorf("delete stream %s: %w", want.Name, err)
@@ -112,6 +119,20 @@ func differences(want, have jetstream.StreamConfig) []string {
 	return out
 }
 
+// read gets the message at a position that the stream must have.
+func read(ctx context.Context, stream jetstream.Stream, position events.Position) (*jetstream.RawStreamMsg, error) {
+	ctx, done := context.WithTimeout(ctx, requestWait)
+	defer done()
+	stored, err := stream.GetMsg(ctx, uint64(position))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil, fmt.Errorf("%w: position=%d", ErrDamaged, position)
+	case err != nil:
+		return nil, fmt.Errorf("read position=%d of the feed: %w", position, err)
+	}
+	return stored, nil
+}
+
 // Verify compares the whole stream with the ledger and returns ErrDamaged or ErrForeign at the first
 // position that is not right. A store with a damaged record passes over it in silence, and a subscriber
 // that selects events cannot notice; this does.
@@ -128,14 +149,11 @@ func (f *Feed) Verify(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("verify feed: read the ledger: %w", err)
 		}
-		stored, err := stream.GetMsg(ctx, uint64(r.Position))
-		switch {
-		case errors.Is(err, jetstream.ErrMsgNotFound):
-			return fmt.Errorf("verify feed: %w: position=%d", ErrDamaged, r.Position)
-		case err != nil:
-			return fmt.Errorf("verify feed: position=%d: %w", r.Position, err)
+		stored, err := read(ctx, stream, r.Position)
+		if err == nil {
+			err = compare(f.message(r), stored)
 		}
-		if err := compare(f.message(r), stored); err != nil {
+		if err != nil {
 			return fmt.Errorf("verify feed: %w", err)
 		}
 		if r.Position == last {

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -106,18 +107,18 @@ type Write struct {
 // NewWrite opens a batch on the whole store. Close it with Commit or Discard.
 func (s *Store) NewWrite() *Write {
 	b := s.db.NewIndexedBatch()
-	return &Write{window: window{b, b, nil}, batch: b}
+	return &Write{window: window{reader: b, writer: b}, batch: b}
 }
 
 // NewBulkWrite opens a batch that cannot read its own writes and takes them faster.
 func (s *Store) NewBulkWrite() *Write {
 	b := s.db.NewBatch()
-	return &Write{window: window{s.db, b, nil}, batch: b}
+	return &Write{window: window{reader: s.db, writer: b}, batch: b}
 }
 
 // Window is the part of the batch under prefix.
 func (w *Write) Window(prefix []byte) Batch {
-	return &window{w.reader, w.batch, bytes.Clone(prefix)}
+	return &window{reader: w.reader, writer: w.batch, prefix: bytes.Clone(prefix)}
 }
 
 // DeletePrefix removes every row with the prefix.
@@ -163,19 +164,68 @@ type Snapshot struct {
 // NewSnapshot pins the present. Close it.
 func (s *Store) NewSnapshot() *Snapshot {
 	snap := s.db.NewSnapshot()
-	return &Snapshot{window{snap, nil, nil}, snap}
+	return &Snapshot{window{reader: snap, idle: &iterators{}}, snap}
 }
 
 // Window is the part of the snapshot under prefix.
-func (s *Snapshot) Window(prefix []byte) Reader { return &window{s.snap, nil, bytes.Clone(prefix)} }
+func (s *Snapshot) Window(prefix []byte) Reader {
+	return &window{reader: s.snap, prefix: bytes.Clone(prefix), idle: s.idle}
+}
 
-func (s *Snapshot) Close() { _ = s.snap.Close() }
+// Close lets go of the snapshot. No scan of it may still be running.
+func (s *Snapshot) Close() {
+	s.idle.close()
+	_ = s.snap.Close()
+}
 
 // window is a reader, and a writer if there is one, under a prefix.
 type window struct {
 	reader pebble.Reader
 	writer *pebble.Batch
 	prefix []byte
+	idle   *iterators // of a snapshot: iterators to use again
+}
+
+// iterators are those of a snapshot that nobody uses at the moment. Opening one costs more than most scans do
+// with it, and a snapshot does not change under it.
+type iterators struct {
+	mu   sync.Mutex
+	free []*pebble.Iterator
+}
+
+func (i *iterators) take() (it *pebble.Iterator) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if n := len(i.free); n > 0 {
+		it, i.free = i.free[n-1], i.free[:n-1]
+	}
+	return it
+}
+
+func (i *iterators) give(it *pebble.Iterator) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.free = append(i.free, it)
+}
+
+func (i *iterators) close() {
+	for _, it := range i.free {
+		_ = it.Close()
+	}
+}
+
+// iterator gives an iterator between two keys of the store; done gives it back.
+func (w *window) iterator(lower, upper []byte) (it *pebble.Iterator, done func(), err error) {
+	if w.idle == nil {
+		it, err = w.reader.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+		return it, func() { _ = it.Close() }, err
+	}
+	if it = w.idle.take(); it != nil {
+		it.SetBounds(lower, upper)
+	} else if it, err = w.reader.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper}); err != nil {
+		return nil, nil, err
+	}
+	return it, func() { w.idle.give(it) }, nil
 }
 
 func (w *window) Get(key []byte) ([]byte, bool, error) {
@@ -194,12 +244,12 @@ func (w *window) Scan(prefix []byte) iter.Seq2[Row, error] { return w.ScanFrom(p
 
 func (w *window) ScanFrom(prefix, from []byte) iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
-		it, err := w.reader.NewIter(&pebble.IterOptions{LowerBound: w.key(from), UpperBound: after(w.key(prefix))})
+		it, done, err := w.iterator(w.key(from), after(w.key(prefix)))
 		if err != nil {
 			yield(Row{}, fmt.Errorf("%w: scan: %w", ErrStore, err))
 			return
 		}
-		defer it.Close()
+		defer done()
 		for ok := it.First(); ok; ok = it.Next() {
 			v, err := it.ValueAndErr()
 			if err != nil {

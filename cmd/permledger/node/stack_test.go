@@ -29,7 +29,7 @@ type fataler interface {
 
 func openStack(t fataler, log *memlog.Log, clock func() time.Time) *stack {
 	t.Helper()
-	store, err := pebblekv.Open("", pebblekv.Options{CacheBytes: 8 << 20})
+	store, err := pebblekv.Open("", pebblekv.Options{CacheBytes: 64 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

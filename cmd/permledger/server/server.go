@@ -147,16 +147,3 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	<-served
 	return err
 }
-
-// Routes lists the patterns of every route, as the OpenAPI document has them.
-func (s *Server) Routes() []string {
-	var all []string
-	for path, item := range s.api.OpenAPI().Paths {
-		for method, op := range map[string]*huma.Operation{http.MethodGet: item.Get, http.MethodPost: item.Post} {
-			if op != nil {
-				all = append(all, method+" "+path)
-			}
-		}
-	}
-	return all
-}

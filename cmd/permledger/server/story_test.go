@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -82,6 +83,91 @@ func day(s string) time.Time {
 		panic(err)
 	}
 	return t
+}
+
+// Every verb is carried out once, and records what it says.
+func TestEveryVerb(t *testing.T) {
+	w := newWorld(t)
+	alice, fact := events.User("alice"), events.FactID{}
+	done := map[string]bool{}
+	for _, step := range []struct {
+		command api.Command
+		want    string // the names of the events recorded
+	}{
+		{api.DefineAPI("records", events.APIDefinition{Name: "Records", Audience: "records-api"}), "api.defined"},
+		{api.DefinePermission(events.Permission{API: "records", Name: "read"}, events.PermissionDefinition{Description: "d"}), "permission.defined"},
+		{api.Command{Do: "permission.define", API: "records", Permission: "write"}, "permission.defined"},
+		{api.DefineType("record", events.ResourceTypeDefinition{API: "records"}), "resource-type.defined"},
+		{api.Command{Do: "catalog.load", Catalog: "camunda-8"}, "catalog.loaded"},
+		{grant("user:alice", "read", "record:1"), "permission.granted"},
+		{api.Command{Do: "revoke", Principal: alice, Permission: "read", Resource: api.Resource{Type: "record", ID: "1"}}, "permission.revoked"},
+		{api.Command{Do: "role.create", Role: "r", Name: "R"}, "role.created"},
+		{api.Command{Do: "role.create", Role: "s"}, "role.created"},
+		{api.Command{Do: "role.change", Role: "r", Description: "new"}, "role.changed"},
+		{api.Command{Do: "role.add-permission", Role: "r", Permission: "read", Resource: api.Resource{Type: "record", Any: true}}, "role.permission-added"},
+		{api.Command{Do: "role.remove-permission", Role: "r", Permission: "read", Resource: api.Resource{Type: "record", Any: true}}, "role.permission-removed"},
+		{api.Command{Do: "role.include", Role: "r", Included: "s"}, "role.included"},
+		{api.Command{Do: "role.exclude", Role: "r", Included: "s"}, "role.excluded"},
+		{api.Command{Do: "assign", Principal: alice, Role: "r"}, "role.assigned"},
+		{api.Command{Do: "assign", Principal: alice, Role: "r", Resource: api.Resource{Type: "record", ID: "1"}}, "role.assigned"},
+		{api.Command{Do: "correct", ValidUntil: api.Time(events.At(firstDay.AddDate(1, 0, 0)))}, "validity.corrected"},
+		{api.Command{Do: "unassign", Principal: alice, Role: "r"}, "role.unassigned"},
+		{api.Command{Do: "group.create", Group: "g"}, "group.created"},
+		{api.Command{Do: "group.create", Group: "h"}, "group.created"},
+		{api.Command{Do: "group.add-member", Group: "g", Member: alice}, "group.member-added"},
+		{api.Command{Do: "group.remove-member", Group: "g", Member: alice}, "group.member-removed"},
+		{api.Command{Do: "group.set-parent", Group: "g", Parent: "h"}, "group.parent-set"},
+		{api.Command{Do: "group.unset-parent", Group: "g", Parent: "h"}, "group.parent-unset"},
+		{api.Command{Do: "group.delete", Group: "h"}, "group.deleted"},
+		{api.Command{Do: "role.delete", Role: "s"}, "role.deleted"},
+		{api.Command{Do: "principal.delete", Principal: alice}, "principal.deleted"},
+		{api.Command{Do: "administrator.add", Principal: alice}, "administrator.added"},
+		{api.Command{Do: "administrator.remove", Principal: alice}, "administrator.removed"},
+	} {
+		if step.command.Do == "correct" {
+			step.command.Fact = fact
+		}
+		r := w.do(step.command)
+		if len(r.Events) == 0 || events.Name(r.Events[0].Event) != step.want {
+			t.Fatalf("%s recorded %+v", step.command.Do, r)
+		}
+		fact, done[step.command.Do] = r.Events[0].ID, true
+	}
+	for _, do := range []string{"tenant.create", "tenant.delete"} {
+		r, err := w.client.Submit(t.Context(), api.Request{Tenant: "acme", Commands: []api.Command{{Do: do}}}, "")
+		if err != nil || len(r.Events) != 1 || r.Events[0].Tenant != "acme" {
+			t.Errorf("%s: %+v, %v", do, r, err)
+		}
+		done[do] = true
+	}
+	for _, v := range api.Verbs {
+		if !done[v.Do] {
+			t.Errorf("%s was not carried out", v.Do)
+		}
+	}
+	odd := api.Command{Do: "assign", Principal: alice, Role: "r", Resource: api.Resource{Audience: "records-api"}}
+	_, err := w.client.Submit(t.Context(), api.Request{Commands: []api.Command{odd}}, "")
+	var e *api.Error
+	if !errors.As(err, &e) || e.Field != "commands[0].resource" {
+		t.Errorf("a role on an API: %v", err)
+	}
+}
+
+// A catalog sent as a file is the one in the file, to the byte: its digest is the file's.
+func TestCatalogFile(t *testing.T) {
+	w := newWorld(t)
+	text, err := os.ReadFile("../../../ledger/catalogs/data/camunda-8.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.do(api.Command{Do: "catalog.load", Catalog: "camunda-8"})
+	if r := w.do(api.LoadFile(text)); !r.Nothing {
+		t.Errorf("the same catalog as a file changed something: %+v", r)
+	}
+	r, err := w.client.LoadCatalog(t.Context(), api.CatalogLoad{File: text}, "")
+	if err != nil {
+		t.Errorf("as an object: %+v, %v", r, err)
+	}
 }
 
 // What a receipt says is what the trail holds, and who acted is who the credential proves.
