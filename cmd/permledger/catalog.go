@@ -61,18 +61,18 @@ func (c *cli) catalogListVerb() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a := answer{value: list, header: []string{"catalog", "version", "apis", "permissions", "resource_types", "default_roles", "loaded"}}
+			a := answer{value: list, header: []string{"catalog", "version", "apis", "permissions", "resource_types", "type_permissions", "default_roles", "loaded"}}
 			loaded := make(map[string]bool)
 			for _, e := range list.Catalogs {
 				loaded[string(e.Catalog)] = true
 				a.rows = append(a.rows, row{e, []string{
 					string(e.Catalog), e.Version, strconv.Itoa(e.APIs), strconv.Itoa(e.Permissions),
-					strconv.Itoa(e.Types), strconv.Itoa(e.Roles), "yes",
+					strconv.Itoa(e.Types), strconv.Itoa(e.Pairs), strconv.Itoa(e.Roles), "yes",
 				}})
 			}
 			for _, name := range list.Embedded {
 				if !loaded[name] {
-					a.rows = append(a.rows, row{map[string]any{"catalog": name, "loaded": false}, []string{name, "", "", "", "", "", "no"}})
+					a.rows = append(a.rows, row{map[string]any{"catalog": name, "loaded": false}, []string{name, "", "", "", "", "", "", "no"}})
 				}
 			}
 			return c.print(a)
@@ -118,6 +118,15 @@ func catalogRows(catalog api.Catalog) []row {
 			rows = append(rows, row{item, []string{
 				a.Audience, string(p.Name), p.ID, p.Category, p.Description, needsText(p.RequiresAnyOf),
 			}})
+		}
+	}
+	for _, t := range catalog.Types {
+		for _, name := range t.Names {
+			item := struct {
+				Type events.ResourceType `json:"resource_type"`
+				Name string              `json:"name"`
+			}{t.Type, name}
+			rows = append(rows, row{item, []string{"", name, "", "on " + string(t.Type), t.Label, ""}})
 		}
 	}
 	return rows

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"go.yaml.in/yaml/v3"
@@ -130,5 +134,117 @@ func TestDockerfile(t *testing.T) {
 	}
 	if !regexp.MustCompile(`(?m)^USER [1-9][0-9]*:`).MatchString(text) {
 		t.Error("runs as root")
+	}
+}
+
+// TestComposeCluster runs what docker-compose.yml runs, without containers: three NATS servers with that
+// configuration, and a ledger on them with that command. One of the three goes away, and nothing is lost.
+func TestComposeCluster(t *testing.T) {
+	servers := composeServers(t)
+	urls := make([]string, len(servers))
+	for i, s := range servers {
+		urls[i] = s.ClientURL()
+	}
+	command := readCompose(t).Services["ledger"].Command
+	dir := t.TempDir()
+	for i, word := range command {
+		switch {
+		case word == "/data":
+			command[i] = filepath.Join(dir, "data")
+		case strings.HasPrefix(word, "nats://"):
+			command[i] = strings.Join(urls, ",")
+		}
+	}
+	env := append(os.Environ(), "PERMLEDGER_SERVER="+startServe(t, dir, command))
+	env = append(env, "PERMLEDGER_TOKEN="+strings.TrimSpace(readFile(t, filepath.Join(dir, "data", "root.token"))))
+	permledger := func(args ...string) {
+		t.Helper()
+		cmd := exec.Command("permledger", args...)
+		cmd.Env = env
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("permledger %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	permledger("catalog", "load", "camunda-8")
+	permledger("assign", "user:carol", "operate")
+	servers[1].Shutdown()
+	servers[1].WaitForShutdown()
+	// The two that are left elect a leader if the one that went away was it; until then there is no answer,
+	// and a request with a key may be sent again.
+	for try := 0; ; try++ {
+		cmd := exec.Command("permledger", "assign", "user:dan", "operate", "--idempotency-key", "once")
+		cmd.Env = env
+		out, err := cmd.CombinedOutput()
+		if err == nil {
+			break
+		}
+		if try == 20 {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		time.Sleep(500 * time.Millisecond)
+	}
+	permledger("check", "user:carol", "read:*", "api:operate-api")
+	permledger("check", "user:dan", "read:*", "api:operate-api")
+}
+
+// composeServers starts three servers with the configuration in the file, on free ports of this machine.
+func composeServers(t *testing.T) []*natsserver.Server {
+	t.Helper()
+	content := strings.ReplaceAll(readCompose(t).Configs["nats"].Content, "$$", "$")
+	var routes []string
+	var taken []net.Listener // until all three ports are known, so that they differ
+	for range 3 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		taken, routes = append(taken, l), append(routes, l.Addr().String())
+	}
+	var all []*natsserver.Server
+	for i := range 3 {
+		own := strings.NewReplacer(
+			"0.0.0.0:4222", "127.0.0.1:-1", "http: 127.0.0.1:8222", "", "/data", t.TempDir(), "0.0.0.0:6222", routes[i],
+			"nats-1:6222", routes[0], "nats-2:6222", routes[1], "nats-3:6222", routes[2],
+		).Replace(content)
+		path := filepath.Join(t.TempDir(), "nats.conf")
+		if err := os.WriteFile(path, []byte(own), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("NATS_NAME", fmt.Sprintf("nats-%d", i+1))
+		o, err := natsserver.ProcessConfigFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.NoSigs, o.NoLog = true, true
+		s, err := natsserver.NewServer(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			s.Shutdown()
+			s.WaitForShutdown()
+		})
+		all = append(all, s)
+	}
+	for i, s := range all {
+		if err := taken[i].Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.Start()
+	}
+	for _, s := range all {
+		if !s.ReadyForConnections(time.Minute) {
+			t.Fatalf("%s did not start", s.Name())
+		}
+	}
+	// What the health check waits for: one of them leads, and the others know.
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		leads := slices.ContainsFunc(all, (*natsserver.Server).JetStreamIsLeader)
+		if leads && !slices.ContainsFunc(all, func(s *natsserver.Server) bool { return !s.JetStreamIsCurrent() }) {
+			return all
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the servers chose no leader")
+		}
 	}
 }

@@ -27,17 +27,21 @@ func eventRows(list []api.Event) []row {
 	return rows
 }
 
-// eventLine is an event in a few words: "permission.granted user:alice read:* of operate".
+// eventLine is an event in a few words: "permission.granted user:alice holds read:* of operate".
 func eventLine(e api.Event) string {
 	line := events.Name(e.Event)
 	if what := eventWhat(e.Event); what != "" {
 		line += " " + what
 	}
-	if !e.ValidFrom.IsZero() {
-		line += " from " + e.ValidFrom.String()
+	from, until := e.ValidFrom, e.ValidUntil
+	if _, _, ends := events.Ends(e.Event); ends {
+		from, until = until, 0 // "no longer", from then on
 	}
-	if !e.ValidUntil.IsZero() {
-		line += " until " + e.ValidUntil.String()
+	if !from.IsZero() {
+		line += " from " + from.String()
+	}
+	if !until.IsZero() {
+		line += " until " + until.String()
 	}
 	return line
 }
@@ -52,7 +56,7 @@ func eventWhat(e events.Event) string {
 	}
 	switch e := e.(type) {
 	case events.ValidityCorrected:
-		return edgeText(e.Edge) + ", before " + e.Before.String()
+		return edgeText(e.Edge) + ", not " + e.Before.String() + ", but"
 	case events.ValidityStarted:
 		return edgeText(e.Edge)
 	case events.ValidityExpired:

@@ -84,8 +84,9 @@ func startServe(t *testing.T, dir string, args []string) string {
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(stderr)
-	url := ""
+	url, begun := "", ""
 	for url == "" && lines.Scan() {
+		begun += lines.Text() + "\n"
 		_, url, _ = strings.Cut(lines.Text(), " answers at ")
 	}
 	rest := make(chan string, 1)
@@ -98,16 +99,14 @@ func startServe(t *testing.T, dir string, args []string) string {
 	}()
 	t.Cleanup(func() {
 		defer cancel()
-		if err := cmd.Process.Signal(os.Interrupt); err != nil {
-			t.Error(err)
-		}
+		_ = cmd.Process.Signal(os.Interrupt) // if it has ended already, Wait says how
 		said := <-rest
 		if err := cmd.Wait(); err != nil {
 			t.Errorf("serve ended with %v\n%s", err, said)
 		}
 	})
 	if url == "" {
-		t.Fatal("serve did not say where it answers")
+		t.Fatalf("serve did not say where it answers, but\n%s", begun)
 	}
 	return url
 }

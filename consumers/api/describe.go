@@ -14,8 +14,9 @@ type CatalogEntry struct {
 	Catalog events.Catalog `json:"catalog"`
 	events.CatalogInfo
 	APIs        int `json:"apis"`
-	Permissions int `json:"permissions"`
+	Permissions int `json:"permissions"` // of the APIs themselves
 	Types       int `json:"resource_types"`
+	Pairs       int `json:"type_permissions"` // permissions on resource types
 	Roles       int `json:"default_roles"`
 }
 
@@ -29,7 +30,7 @@ type Catalog struct {
 	Roles []Role         `json:"default_roles,omitempty"`
 }
 
-// API is an API and the permissions it owns.
+// API is an API and the permissions it owns, without those that are held on resource types alone.
 type API struct {
 	API events.API `json:"id"`
 	events.APIDefinition
@@ -42,9 +43,10 @@ type Permission struct {
 	events.PermissionDefinition
 }
 
-// ResourceType is a resource type and the permissions it takes.
+// ResourceType is a resource type and the permissions it takes; Names has them as TYPE:PERMISSION.
 type ResourceType struct {
-	Type events.ResourceType `json:"type"`
+	Type  events.ResourceType `json:"type"`
+	Names []string            `json:"names,omitempty"`
 	events.ResourceTypeDefinition
 }
 

@@ -50,7 +50,7 @@ func (Rows) Apply(rows pebblekv.Batch, r events.Recorded) error {
 	case events.CatalogLoaded:
 		return define(a, e.Catalog, whatCatalog, string(e.Catalog), "", e.Info, false)
 	case events.APIDefined:
-		return define(a, e.Catalog, whatAPI, string(e.API), "", e.Def, false)
+		return a.defineAPI(e)
 	case events.APIRetired:
 		return define(a, "", whatAPI, string(e.API), "", e.Before, true)
 	case events.PermissionDefined:
@@ -411,6 +411,13 @@ func define[D any](a applier, c events.Catalog, what, id, id2 string, def D, ret
 		}
 	}
 	return setJSON(a.rows, key.Newest(uint64(a.r.Revision)), definitionRow[D]{from, retired, c, def, a.r.Position})
+}
+
+func (a applier) defineAPI(e events.APIDefined) error {
+	if err := a.rows.Set(pebblekv.NewKey(tableAudience).IDs(string(a.r.Tenant), e.Def.Audience, string(e.API)), nil); err != nil {
+		return err
+	}
+	return define(a, e.Catalog, whatAPI, string(e.API), "", e.Def, false)
 }
 
 func (a applier) definePermission(e events.PermissionDefined) error {

@@ -24,6 +24,9 @@ func (s *Session) Catalogs() ([]CatalogEntry, error) {
 		for _, a := range c.APIs {
 			entry.Permissions += len(a.Permissions)
 		}
+		for _, t := range c.Types {
+			entry.Pairs += len(t.Names)
+		}
 		all = append(all, entry)
 	}
 	return all, nil
@@ -41,17 +44,24 @@ func (s *Session) Catalog(c events.Catalog) (CatalogDescription, error) {
 		return d, fmt.Errorf("catalog %s: %w", c, ErrNotFound)
 	}
 	d.CatalogInfo = present.Def
-	if d.APIs, err = s.describeAPIs(c); err != nil {
-		return d, err
-	}
 	types, err := inForceNow[events.ResourceTypeDefinition](s, whatType)
 	if err != nil {
 		return d, err
 	}
+	onTypes := map[events.Permission]bool{}
 	for _, t := range types {
-		if t.Catalog == c {
-			d.Types = append(d.Types, TypeDescription{events.ResourceType(t.id), t.Def})
+		if t.Catalog != c {
+			continue
 		}
+		described := TypeDescription{Type: events.ResourceType(t.id), ResourceTypeDefinition: t.Def}
+		for _, name := range t.Def.Permissions {
+			described.Names = append(described.Names, t.id+":"+string(name))
+			onTypes[events.Permission{API: t.Def.API, Name: name}] = true
+		}
+		d.Types = append(d.Types, described)
+	}
+	if d.APIs, err = s.describeAPIs(c, onTypes); err != nil {
+		return d, err
 	}
 	roles, err := s.Roles()
 	if err != nil {
@@ -65,7 +75,8 @@ func (s *Session) Catalog(c events.Catalog) (CatalogDescription, error) {
 	return d, nil
 }
 
-func (s *Session) describeAPIs(c events.Catalog) ([]APIDescription, error) {
+// describeAPIs leaves out the permissions that resource types name: they are described there.
+func (s *Session) describeAPIs(c events.Catalog, onTypes map[events.Permission]bool) ([]APIDescription, error) {
 	apis, err := inForceNow[events.APIDefinition](s, whatAPI)
 	if err != nil {
 		return nil, err
@@ -81,8 +92,9 @@ func (s *Session) describeAPIs(c events.Catalog) ([]APIDescription, error) {
 		}
 		d := APIDescription{API: events.API(a.id), APIDefinition: a.Def, Permissions: []PermissionDescription{}}
 		for _, p := range permissions {
-			if p.id == a.id && p.Catalog == c {
-				d.Permissions = append(d.Permissions, PermissionDescription{events.PermissionName(p.id2), p.Def})
+			named := events.Permission{API: events.API(p.id), Name: events.PermissionName(p.id2)}
+			if p.id == a.id && p.Catalog == c && !onTypes[named] {
+				d.Permissions = append(d.Permissions, PermissionDescription{named.Name, p.Def})
 			}
 		}
 		all = append(all, d)

@@ -155,22 +155,38 @@ func (c *inquiry) apis() ([]events.API, error) {
 		c.resource = inForce(segments)
 		return []events.API{segments[0].Def.API}, nil
 	}
+	return c.ofAudience(c.q.Resource.Audience)
+}
+
+// ofAudience gives the APIs of an audience; if none has it, the name may be an API's own id.
+func (c *inquiry) ofAudience(audience string) ([]events.API, error) {
+	candidates, err := ofAudience(c.s.rows, c.s.tenant, audience)
+	if err != nil {
+		return nil, err
+	}
 	var apis []events.API
-	state := NewState(c.s.rows, c.s.moment.ValidAt)
-	for d := range definitions[events.APIDefinition](state, c.s.tenant, whatAPI) {
-		segments, err := c.s.api(events.API(d.id))
+	for _, api := range candidates {
+		segments, err := c.s.api(api)
 		if err != nil {
 			return nil, err
 		}
 		segments = slices.DeleteFunc(slices.Clone(segments), func(seg segment[events.APIDefinition]) bool {
-			return seg.Def.Audience != c.q.Resource.Audience && d.id != c.q.Resource.Audience
+			return seg.Def.Audience != audience
 		})
 		if len(segments) > 0 {
-			apis = append(apis, events.API(d.id))
+			apis = append(apis, api)
 			c.resource = c.resource.union(inForce(segments))
 		}
 	}
-	return apis, state.Err()
+	if len(apis) > 0 {
+		return apis, nil
+	}
+	segments, err := c.s.api(events.API(audience))
+	if err != nil || len(segments) == 0 {
+		return nil, err
+	}
+	c.resource = inForce(segments)
+	return []events.API{events.API(audience)}, nil
 }
 
 // decide judges the question at the session's instant.

@@ -7,8 +7,9 @@ type CatalogEntry struct {
 	Catalog events.Catalog `json:"catalog"`
 	events.CatalogInfo
 	APIs        int `json:"apis"`
-	Permissions int `json:"permissions"`
+	Permissions int `json:"permissions"` // of the APIs themselves
 	Types       int `json:"resource_types"`
+	Pairs       int `json:"type_permissions"` // permissions on resource types
 	Roles       int `json:"default_roles"`
 }
 
@@ -22,7 +23,7 @@ type CatalogDescription struct {
 	Roles []RoleDescription `json:"default_roles,omitempty"`
 }
 
-// APIDescription is an API and the permissions it owns.
+// APIDescription is an API and the permissions it owns, without those that are held on resource types alone.
 type APIDescription struct {
 	API events.API `json:"id"`
 	events.APIDefinition
@@ -35,9 +36,11 @@ type PermissionDescription struct {
 	events.PermissionDefinition
 }
 
-// TypeDescription is a resource type and the permissions it takes.
+// TypeDescription is a resource type and the permissions it takes. Names has them as TYPE:PERMISSION, which
+// is how products write a permission type on a resource type.
 type TypeDescription struct {
-	Type events.ResourceType `json:"type"`
+	Type  events.ResourceType `json:"type"`
+	Names []string            `json:"names,omitempty"`
 	events.ResourceTypeDefinition
 }
 

@@ -23,6 +23,7 @@ import (
 //	v T P                           the revision that last changed a principal
 //	d T what id id ~revision        a definition known since that revision: catalog, api, permission, type
 //	i T api slug ~revision          the name of the permission that has the slug since that revision
+//	u T audience api                an API that has, or had, the audience
 //	t T ~revision                   whether the tenant exists
 //	a P ~revision                   whether the principal administers the ledger
 //	r time revision                 when each commit was recorded
@@ -38,6 +39,7 @@ const (
 	tableVersion        = 'v'
 	tableDefinition     = 'd'
 	tableSlug           = 'i'
+	tableAudience       = 'u'
 	tableTenant         = 't'
 	tableAdministrator  = 'a'
 	tableRecorded       = 'r'

@@ -117,14 +117,33 @@ func (s *State) ResourceType(t events.Tenant, rt events.ResourceType) (events.Re
 
 // APIsOf lists the APIs with that audience, sorted.
 func (s *State) APIsOf(t events.Tenant, audience string) []events.API {
-	var apis []events.API
-	for d := range definitions[events.APIDefinition](s, t, whatAPI) {
-		if !d.Retired && d.Def.Audience == audience {
-			apis = append(apis, events.API(d.id))
+	all, err := ofAudience(s.rows, t, audience)
+	if err != nil {
+		s.fail(err)
+	}
+	return slices.DeleteFunc(all, func(a events.API) bool {
+		def, ok := s.API(t, a)
+		return !ok || def.Audience != audience
+	})
+}
+
+// ofAudience lists the APIs that have, or had at some time, an audience, sorted.
+func ofAudience(rows pebblekv.Reader, t events.Tenant, audience string) ([]events.API, error) {
+	var all []events.API
+	for row, err := range rows.Scan(pebblekv.NewKey(tableAudience).IDs(string(t), audience)) {
+		if err != nil {
+			return nil, err
+		}
+		parts := pebblekv.Split(row.Key)
+		parts.ID() // tenant
+		parts.ID() // audience
+		all = append(all, events.API(parts.ID()))
+		if err := parts.Err(); err != nil {
+			return nil, err
 		}
 	}
-	slices.Sort(apis)
-	return apis
+	slices.Sort(all)
+	return all, nil
 }
 
 // PermissionByID finds a permission by its slug.

@@ -29,8 +29,7 @@ type Config struct {
 
 	// Replicas of the stream: 1 (the default), or 3 or 5 in a cluster.
 	Replicas int
-	// Window is how many messages may be published and not yet acknowledged; 1000 by default. JetStream
-	// must allow more (jetstream.WithPublishAsyncMaxPending, 4000 unless changed).
+	// Window is how many messages may be published and not yet acknowledged; 1000 by default.
 	Window int
 	// Patience is how long the stream may be ahead of the source, which happens for a moment when
 	// another process publishes the same feed, before it counts as foreign; 10 s by default.
@@ -53,7 +52,8 @@ func halting(err error) bool {
 
 // Feed keeps the stream in step with the source. Create it with Start.
 type Feed struct {
-	cfg Config
+	cfg       Config
+	publisher jetstream.JetStream // on the same connection, with acknowledgements of its own
 
 	control sync.Mutex // held by whoever starts or stops the run
 	stop    context.CancelFunc
@@ -80,6 +80,12 @@ func Start(ctx context.Context, cfg Config) (*Feed, error) {
 		cfg.Patience = 10 * time.Second
 	}
 	f := &Feed{cfg: cfg, changed: make(chan struct{})}
+	var err error
+	f.publisher, err = jetstream.New(cfg.JetStream.Conn(),
+		jetstream.WithPublishAsyncTimeout(ackWait), jetstream.WithPublishAsyncMaxPending(2*cfg.Window+1))
+	if err != nil {
+		return nil, fmt.Errorf("start feed: %w", err)
+	}
 	if _, err := f.open(ctx); err != nil && !halting(err) {
 		return nil, fmt.Errorf("start feed: %w", err)
 	}
@@ -158,6 +164,7 @@ func (f *Feed) Close() {
 	if !f.closed {
 		f.closed = true
 		f.end()
+		f.publisher.CleanupPublisher()
 		f.report(ErrClosed)
 	}
 }

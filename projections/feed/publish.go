@@ -17,7 +17,7 @@ import (
 const (
 	minPause = 20 * time.Millisecond // between a fault and the next try
 	maxPause = 2 * time.Second
-	ackWait  = 10 * time.Second // for one acknowledgement
+	ackWait  = 5 * time.Second // for one acknowledgement
 )
 
 // run publishes until ctx ends or the stream is one that must not be published to. Every fault in between
@@ -148,7 +148,7 @@ func (f *Feed) send(ctx context.Context, last events.Position, before events.Eve
 		if last > 0 {
 			m.Header[jetstream.ExpectedLastMsgIDHeader] = []string{before.String()}
 		}
-		ack, err := f.cfg.JetStream.PublishMsgAsync(m, jetstream.WithRetryAttempts(0), jetstream.WithStallWait(ackWait))
+		ack, err := f.publisher.PublishMsgAsync(m, jetstream.WithRetryAttempts(0))
 		if err != nil {
 			return fmt.Errorf("publish position=%d: %w", r.Position, err)
 		}
@@ -166,14 +166,9 @@ func (f *Feed) send(ctx context.Context, last events.Position, before events.Eve
 // way, so that the next attempt reads a stream that stands still. That is courtesy: a straggler is stored
 // as the message it is or not at all.
 func (f *Feed) acknowledge(ctx context.Context, sent <-chan publication, fail context.CancelCauseFunc) {
-	patience := time.NewTimer(ackWait)
-	defer patience.Stop()
 	failed := false
 	for p := range sent {
-		if !failed {
-			patience.Reset(ackWait)
-		}
-		err := p.outcome(ctx, patience.C)
+		err := p.outcome(ctx)
 		switch {
 		case err != nil:
 			failed = true
@@ -181,17 +176,11 @@ func (f *Feed) acknowledge(ctx context.Context, sent <-chan publication, fail co
 		case !failed:
 			f.reached(p.position)
 		}
-		if ctx.Err() != nil || errors.Is(err, errNoAck) {
-			break
-		}
-	}
-	for range sent { // nobody is asked any more; what is stored shows when the stream is read
 	}
 }
 
-var errNoAck = fmt.Errorf("no acknowledgement in %s", ackWait)
-
-func (p publication) outcome(ctx context.Context, timeout <-chan time.Time) error {
+// outcome waits for the acknowledgement, which the client library gives up after ackWait.
+func (p publication) outcome(ctx context.Context) error {
 	select {
 	case ack := <-p.ack.Ok():
 		if ack.Stream != events.FeedStream || ack.Sequence != uint64(p.position) {
@@ -200,8 +189,6 @@ func (p publication) outcome(ctx context.Context, timeout <-chan time.Time) erro
 		return nil
 	case err := <-p.ack.Err():
 		return err
-	case <-timeout:
-		return errNoAck
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -119,18 +119,22 @@ func differences(want, have jetstream.StreamConfig) []string {
 	return out
 }
 
-// read gets the message at a position that the stream must have.
+// read gets the message at a position that the stream must have. A replica may be a little late with it.
 func read(ctx context.Context, stream jetstream.Stream, position events.Position) (*jetstream.RawStreamMsg, error) {
 	ctx, done := context.WithTimeout(ctx, requestWait)
 	defer done()
-	stored, err := stream.GetMsg(ctx, uint64(position))
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return nil, fmt.Errorf("%w: position=%d", ErrDamaged, position)
-	case err != nil:
-		return nil, fmt.Errorf("read position=%d of the feed: %w", position, err)
+	for try := 1; ; try++ {
+		stored, err := stream.GetMsg(ctx, uint64(position))
+		switch {
+		case err == nil:
+			return stored, nil
+		case !errors.Is(err, jetstream.ErrMsgNotFound):
+			return nil, fmt.Errorf("read position=%d of the feed: %w", position, err)
+		case try == 5:
+			return nil, fmt.Errorf("%w: position=%d", ErrDamaged, position)
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
-	return stored, nil
 }
 
 // Verify compares the whole stream with the ledger and returns ErrDamaged or ErrForeign at the first

@@ -216,6 +216,9 @@ func (i *iterators) close() {
 
 // iterator gives an iterator between two keys of the store; done gives it back.
 func (w *window) iterator(lower, upper []byte) (it *pebble.Iterator, done func(), err error) {
+	if len(lower) == 0 {
+		lower = nil // SetBounds takes an empty key for one to look at
+	}
 	if w.idle == nil {
 		it, err = w.reader.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 		return it, func() { _ = it.Close() }, err
@@ -267,17 +270,17 @@ func (w *window) ScanFrom(prefix, from []byte) iter.Seq2[Row, error] {
 }
 
 func (w *window) Last(prefix, upTo []byte) (Row, bool, error) {
-	o := &pebble.IterOptions{LowerBound: w.key(prefix), UpperBound: after(w.key(prefix))}
+	lower, upper := w.key(prefix), after(w.key(prefix))
 	if upTo != nil {
-		if end := append(w.key(upTo), 0); o.UpperBound == nil || bytes.Compare(end, o.UpperBound) < 0 {
-			o.UpperBound = end
+		if end := append(w.key(upTo), 0); upper == nil || bytes.Compare(end, upper) < 0 {
+			upper = end
 		}
 	}
-	it, err := w.reader.NewIter(o)
+	it, done, err := w.iterator(lower, upper)
 	if err != nil {
 		return Row{}, false, fmt.Errorf("%w: last: %w", ErrStore, err)
 	}
-	defer it.Close()
+	defer done()
 	if !it.Last() {
 		if err := it.Error(); err != nil {
 			return Row{}, false, fmt.Errorf("%w: last: %w", ErrStore, err)

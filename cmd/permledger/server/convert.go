@@ -74,7 +74,7 @@ func wireDifference(d access.Difference) api.Difference {
 func wireCatalogEntry(c access.CatalogEntry) api.CatalogEntry {
 	return api.CatalogEntry{
 		Catalog: c.Catalog, CatalogInfo: c.CatalogInfo,
-		APIs: c.APIs, Permissions: c.Permissions, Types: c.Types, Roles: c.Roles,
+		APIs: c.APIs, Permissions: c.Permissions, Types: c.Types, Pairs: c.Pairs, Roles: c.Roles,
 	}
 }
 
