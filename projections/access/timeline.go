@@ -54,14 +54,6 @@ func (t timeline) intersect(u timeline) timeline {
 	return in
 }
 
-// contains reports whether every instant of v is in t.
-func (t timeline) contains(v events.Interval) bool {
-	if v.Empty() {
-		return true
-	}
-	return slices.ContainsFunc(t, func(w events.Interval) bool { return w.From <= v.From && v.Until <= w.Until })
-}
-
 func (t timeline) holds(i events.Instant) bool {
 	return slices.ContainsFunc(t, func(w events.Interval) bool { return w.Holds(i) })
 }

@@ -14,15 +14,21 @@ import (
 const Name = "audit"
 
 // The tables. A number is 8 bytes, big endian; an id is its token and '/'; every index row ends in the
-// position of an event and has an empty value. The examples are rows of the event at position 258, in
-// revision 7: user:root grants user:alice the permission read:* of operate in tenant default.
+// position of an event and has an empty value. The examples, in hex or "text", are the rows of the event at
+// position 258, the only one of revision 7, recorded on 2026-03-01T00:00:00Z: user:root grants user:alice, on
+// behalf of user:carol, the permission read:* of operate in tenant default.
 //
 //	commit      c number(revision)                      63 0000000000000007
-//	            = number(position of the first event) count(4 bytes) number(recorded_at)
-//	              hash(32 bytes) and the stored bytes before the first event
+//	            = number(position of the first event)   0000000000000102
+//	              count(4 bytes)                        00000001
+//	              number(recorded_at, microseconds      00E30BEA25EF2000
+//	                since the year 1)
+//	              hash(32 bytes)                        SHA-256 of the whole commit as stored
+//	              the bytes before the first event      "{"format":1, … ,"position":258,"events":["
 //	event       e number(position)                      65 0000000000000102
-//	            = number(revision) and the stored bytes of the event
-//	id          i uuid number(position)                 69 0190a1b2c3d47e5f8a9b0c1d2e3f4a5b 0000000000000102
+//	            = number(revision)                      0000000000000007
+//	              the bytes of the event                "{"id":"0190a1b2-… }"
+//	id          i uuid number(position)                 69 0190A1B2C3D47E5F8A9B0C1D2E3F4A5B 0000000000000102
 //	              of the event itself, of its command, and of the fact that it ends, corrects or notices;
 //	              a fact has the id of the event that created it
 //	actor       a kind id number(position)              61 "user/root/" 0000000000000102
@@ -30,12 +36,13 @@ const Name = "audit"
 //	principal   p kind id number(position)              70 "user/alice/" 0000000000000102
 //	              everybody in events.About: the holder, and the group, role or parent
 //	permission  r name api number(position)             72 "read=3A=2A/operate/" 0000000000000102
-//	name        n name number(position)                 6e "read=3A=2A/" 0000000000000102
+//	name        n name number(position)                 6E "read=3A=2A/" 0000000000000102
 //	api         s id number(position)                   73 "operate/" 0000000000000102
 //	type        t name number(position)                 74 "permission=2Egranted/" 0000000000000102
 //	tenant      w id number(position)                   77 "default/" 0000000000000102
 //
-// There is no index by time: recorded_at never goes back, so the commit rows are one.
+// There is no index by time: recorded_at never goes back, so the commit rows are one. rows_test.go has these
+// rows, pinned.
 const (
 	tableCommit     = 'c'
 	tableEvent      = 'e'

@@ -22,7 +22,7 @@ const childDir = "FEED_TEST_CHILD_DIR"
 // killHistory is the same in every process: what the ledger would still know after the crash.
 func killHistory() *consumertest.History {
 	h := consumertest.NewHistory(ledgerID)
-	all := consumertest.Traffic(8, 4_000)
+	all := consumertest.Traffic(8, 12_000)
 	for i := 0; i < len(all); i += 10 {
 		if _, err := h.Append(all[i : i+10]...); err != nil {
 			panic(err)
@@ -45,6 +45,7 @@ func runChild(dir string) {
 		fmt.Println(f.Position()) // the parent reads how far it got
 		time.Sleep(time.Millisecond)
 	}
+	fatal(os.Stdout.Close()) // nothing is left to be killed in
 	select {}
 }
 
@@ -98,7 +99,7 @@ func killChildSoon(t *testing.T, dir string) (position int) {
 		t.Fatal(err)
 	}
 	lines := bufio.NewScanner(out)
-	for n := rand.IntN(40); n >= 0 && lines.Scan(); n-- {
+	for n := rand.IntN(60); n >= 0 && lines.Scan(); n-- {
 		fmt.Sscan(lines.Text(), &position)
 	}
 	if err := child.Process.Kill(); err != nil {

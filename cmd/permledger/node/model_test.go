@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -20,7 +21,13 @@ import (
 	"github.com/permledger/permledger/projections/audit"
 )
 
-var modelSteps = flag.Int("model.steps", 4_000, "steps of the model-based test, over all its sequences")
+// steps is how many commands and questions the model-based test makes, over all its sequences.
+func steps() int {
+	if os.Getenv("PERMLEDGER_FULL") != "" {
+		return 50_000
+	}
+	return 4_000
+}
 
 // universe is everything the generated commands and questions are about. The ids are awkward on purpose.
 type universe struct {
@@ -63,7 +70,7 @@ func (u universe) requirements() [][][]events.Permission {
 // against the oracle.
 func TestModel(t *testing.T) {
 	const length = 50
-	sequences := max(1, *modelSteps/length)
+	sequences := steps() / length
 	seen := map[string]int{}
 	setFlag(t, "rapid.checks", fmt.Sprint(sequences))
 	rapid.Check(t, func(rt *rapid.T) {
