@@ -30,7 +30,7 @@ func (c *cli) statusVerb() *cobra.Command {
 			}
 			err = c.print(answer{
 				value:  s,
-				header: []string{"ready", "revision", "position", "head", "recorded_at", "ledger", "version"},
+				header: []string{"ready", "revision", "position", "head_hash", "recorded_at", "ledger", "version"},
 				rows: []row{{s, []string{
 					strconv.FormatBool(s.Ready), number(s.Revision), number(s.Position), s.Head, s.RecordedAt.String(), s.Ledger.String(), s.Version,
 				}}},

@@ -98,7 +98,7 @@ type Status struct {
 	Ledger     events.LedgerID `json:"ledger"`
 	Revision   events.Revision `json:"revision"`
 	Position   events.Position `json:"position"`
-	Head       string          `json:"head"` // hash of the newest commit
+	Head       string          `json:"head_hash"` // hash of the newest commit
 	RecordedAt events.Instant  `json:"recorded_at"`
 	Ready      bool            `json:"ready"`
 	Reason     string          `json:"reason,omitempty"` // why it is not ready

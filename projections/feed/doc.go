@@ -6,7 +6,7 @@
 //
 // Subjects and messages are those of events.Subject and events.Message: functions of the event alone. So
 // the feed is a pure function of the ledger; it may be thrown away and built again, byte for byte, and
-// whoever reads it goes on where it was.
+// whoever reads it goes on where it was. Only the server's own note of when it stored a message differs.
 //
 // # Exactly once, in order
 //

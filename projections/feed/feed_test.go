@@ -65,6 +65,7 @@ func dump(t *testing.T, js jetstream.JetStream) []message {
 		if err != nil {
 			t.Fatalf("message %d of %d: %v", seq, stream.CachedInfo().State.LastSeq, err)
 		}
+		delete(m.Header, "Nats-Time-Stamp") // when it was stored, which a direct read adds
 		out = append(out, message{m.Sequence, m.Subject, m.Header, string(m.Data)})
 	}
 	return out

@@ -22,7 +22,7 @@ const childDir = "FEED_TEST_CHILD_DIR"
 // killHistory is the same in every process: what the ledger would still know after the crash.
 func killHistory() *consumertest.History {
 	h := consumertest.NewHistory(ledgerID)
-	all := consumertest.Traffic(8, 12_000)
+	all := consumertest.Traffic(8, 6_000)
 	for i := 0; i < len(all); i += 10 {
 		if _, err := h.Append(all[i : i+10]...); err != nil {
 			panic(err)
