@@ -33,7 +33,7 @@ type (
 	TenantCreated struct {
 		Name string `json:"name,omitempty"`
 	}
-	// TenantDeleted ends the tenant of its envelope and everything in it.
+	// TenantDeleted ends the tenant of its envelope and everything in it. Its name is not used again.
 	TenantDeleted struct{}
 )
 

@@ -12,10 +12,16 @@ func (c CreateTenant) decide(s State, in situation) ([]decision, error) {
 	if s.TenantExists(in.tenant) {
 		return in.already(what + " exists")
 	}
+	if s.TenantDeleted(in.tenant) {
+		return nil, refuse(CodeTenantDeleted, "%s was deleted; its name is not used again, because all it had would be there again", what)
+	}
 	return in.defines(s, what, events.TenantCreated{Name: c.Name})
 }
 
 func (DeleteTenant) decide(s State, in situation) ([]decision, error) {
+	if in.tenant == events.DefaultTenant {
+		return nil, refuse(CodeInvalid, "the default tenant cannot be deleted")
+	}
 	return in.deletes(s, fmt.Sprintf("tenant %q", in.tenant), events.TenantDeleted{})
 }
 

@@ -160,7 +160,7 @@ func TestDecisions(t *testing.T) {
 		{name: "remove the last administrator", do: ledger.RemoveAdministrator{Principal: root}, want: refused(ledger.CodeLastAdministrator)},
 		{name: "remove no administrator", do: ledger.RemoveAdministrator{Principal: bob}, strict: refused(ledger.CodeAbsent)},
 		{name: "create tenant again", do: ledger.CreateTenant{}, strict: refused(ledger.CodeAlready)},
-		{name: "delete tenant", do: ledger.DeleteTenant{}, want: "tenant.deleted"},
+		{name: "delete the default tenant", do: ledger.DeleteTenant{}, want: refused(ledger.CodeInvalid)},
 		{name: "correct no fact", do: ledger.CorrectValidity{Fact: ledger.NewID(), From: day(0)}, want: refused(ledger.CodeUnknownFact)},
 	} {
 		t.Run(row.name, func(t *testing.T) {

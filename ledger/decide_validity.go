@@ -19,6 +19,11 @@ func (c CorrectValidity) decide(s State, in situation) ([]decision, error) {
 	case now == fact.Interval:
 		return in.already("fact " + c.Fact.String() + " is valid " + now.String())
 	}
+	if k := fact.Kind; (k == events.EdgeParent || k == events.EdgeInclusion) && now.Until > s.Now() {
+		if err := cycle(s, in.tenant, k, fact.From, fact.To); err != nil {
+			return nil, err
+		}
+	}
 	if err := cmp.Or(in.sinceFirstDay(s, c.From), in.sinceFirstDay(s, c.Until)); err != nil {
 		return nil, err
 	}

@@ -83,6 +83,8 @@ type described struct {
 	Reason     string             `json:"reason,omitempty"`
 	Ticket     string             `json:"ticket,omitempty"`
 	OnBehalfOf events.Principal   `json:"on_behalf_of,omitzero"`
+	Approvals  []events.Approval  `json:"approvals,omitempty"`
+	Origin     string             `json:"origin,omitempty"`
 	Commands   []describedCommand `json:"commands"`
 }
 
@@ -108,7 +110,7 @@ func describe(c Command) describedCommand {
 func (r *Request) describe() (json.RawMessage, error) {
 	d := described{
 		Tenant: r.Tenant, ValidFrom: r.ValidFrom, ValidUntil: r.ValidUntil, Strict: r.Strict, Expect: r.Expect,
-		Reason: r.Reason, Ticket: r.Ticket, OnBehalfOf: r.OnBehalfOf,
+		Reason: r.Reason, Ticket: r.Ticket, OnBehalfOf: r.OnBehalfOf, Approvals: r.Approvals, Origin: r.Origin,
 		Commands: make([]describedCommand, len(r.Commands)),
 	}
 	for i, c := range r.Commands {

@@ -20,6 +20,8 @@ type group struct {
 	events []events.Recorded
 	size   int                // about how large the events will be when encoded
 	first  map[answerKey]*job // keys used in this group
+
+	again int // how many events were added once more, after a request was taken back
 }
 
 // verdict is what was decided on a job.
@@ -190,6 +192,7 @@ func (g *group) rollback(mark int) error {
 		return fmt.Errorf("begin a commit again: %w", err)
 	}
 	g.draft, g.events, g.size = draft, nil, 0
+	g.again += len(kept)
 	for _, r := range kept {
 		if err := g.add(r); err != nil {
 			return err

@@ -9,6 +9,7 @@ type Code string
 const (
 	CodeInvalid            Code = "invalid"              // a field is malformed; also events.InvalidError
 	CodeUnknownTenant      Code = "unknown_tenant"       // no such tenant
+	CodeTenantDeleted      Code = "tenant_deleted"       // a tenant's name is not used again
 	CodeUnknownCatalog     Code = "unknown_catalog"      // no such catalog
 	CodeUnknownAPI         Code = "unknown_api"          // no API has this audience
 	CodeUnknownPermission  Code = "unknown_permission"   // the API has no such permission

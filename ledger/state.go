@@ -20,6 +20,7 @@ type State interface {
 	Err() error
 
 	TenantExists(events.Tenant) bool
+	TenantDeleted(events.Tenant) bool // it existed once, and does not now
 	Administrators() []events.Principal
 
 	// The definitions in force; ok is false when there is none or it was retired.

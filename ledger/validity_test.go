@@ -78,7 +78,6 @@ func TestWhereEventsAreInTime(t *testing.T) {
 		{name: "API from later", do: ledger.DefineAPI{API: "a", Def: events.APIDefinition{Audience: "a"}}, from: day(11), refused: ledger.CodeNotYet},
 		{name: "catalog from later", do: ledger.LoadCatalog{Contents: version1()}, from: day(11), refused: ledger.CodeNotYet},
 		{name: "principal deleted later", held: events.Interval{From: day(1), Until: forever}, do: ledger.DeletePrincipal{Principal: alice}, until: day(11), refused: ledger.CodeNotYet},
-		{name: "tenant deleted later", do: ledger.DeleteTenant{}, until: day(11), refused: ledger.CodeNotYet},
 		{name: "administrator from later", do: ledger.AddAdministrator{Principal: alice}, from: day(11), refused: ledger.CodeNotYet},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -284,6 +284,10 @@ func (w *world) FirstDay() events.Instant {
 }
 
 func (w *world) TenantExists(t events.Tenant) bool { return w.tenants[t] }
+func (w *world) TenantDeleted(t events.Tenant) bool {
+	exists, known := w.tenants[t]
+	return known && !exists
+}
 func (w *world) Administrators() []events.Principal {
 	return slices.SortedFunc(maps.Keys(w.admins), events.Principal.Compare)
 }

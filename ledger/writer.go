@@ -218,13 +218,17 @@ func (w *writer) putBack(jobs []*job) {
 	w.waiting = append(jobs, w.waiting...)
 }
 
-// decide judges jobs until the commit is large enough; the rest waits for the next.
+// mostAgain bounds what taking requests back may cost a group, in events added again.
+const mostAgain = 10_000
+
+// decide judges jobs until the commit is large enough; the rest waits for the next. So it does when requests were
+// taken back too often: each costs as much as the group holds.
 func (w *writer) decide(jobs []*job) (g *group, rest []*job, err error) {
 	if g, err = newGroup(w.cfg, w.views); err != nil {
 		return nil, nil, err
 	}
 	for i, j := range jobs {
-		if g.size >= w.cfg.GroupBytes {
+		if g.size >= w.cfg.GroupBytes || g.again > mostAgain {
 			for _, j := range jobs[i:] {
 				j.release()
 			}

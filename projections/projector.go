@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -294,6 +295,25 @@ func (p *Projector) Halt(err error) error {
 
 const groupBytes = 4 << 20
 
+// verifyHead holds the source's commit at our head against the head itself. A log of the same length with
+// another commit there is another log.
+func (p *Projector) verifyHead(ctx context.Context) error {
+	head := p.Head()
+	if head.Revision == 0 {
+		return nil
+	}
+	for stored, err := range p.source.Read(ctx, head.Revision) {
+		if err != nil {
+			return fmt.Errorf("read revision=%d: %w", head.Revision, err)
+		}
+		if stored.Revision != head.Revision || sha256.Sum256(stored.Bytes) != head.Hash {
+			return p.Halt(fmt.Errorf("%w: the log has another commit at revision %d than the views", events.ErrBroken, head.Revision))
+		}
+		break
+	}
+	return nil
+}
+
 // CatchUp applies what the source has after Head. A fault of the chain, a log that ends before Head, an
 // unknown event or a view that cannot apply one halts the projector; only a failing source or a cancelled
 // ctx may be tried again.
@@ -305,6 +325,9 @@ func (p *Projector) CatchUp(ctx context.Context) error {
 	}
 	last, err := p.last(ctx)
 	if err != nil {
+		return err
+	}
+	if err := p.verifyHead(ctx); err != nil {
 		return err
 	}
 	_, err = p.run(ctx, p.generation, p.Head(), last, nil)

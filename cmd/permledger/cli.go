@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/permledger/permledger/consumers"
 	"github.com/permledger/permledger/events"
@@ -70,7 +71,10 @@ Exit codes: 0 yes or done, 1 no, differences or rejects, 2 usage, 3 server or ne
 5 conflict, 6 integrity.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := emptyFlags(cmd); err != nil {
+				return err
+			}
 			if !slices.Contains(formats, c.format) {
 				return fmt.Errorf("-o %s: must be one of %s", c.format, strings.Join(formats, ", "))
 			}
@@ -187,4 +191,16 @@ func (c *cli) client() (*consumers.Client, error) {
 		return nil, err
 	}
 	return consumers.New(c.server, token, consumers.WithUserAgent("permledger/"+version()))
+}
+
+// emptyFlags refuses --valid-until "" and its like: in a script it is a variable that was never set, and taking it
+// for "not given" would grant for ever what was meant to end. Texts may be empty.
+func emptyFlags(cmd *cobra.Command) (err error) {
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		texts := []string{"reason", "ticket", "name", "description"}
+		if f.Value.Type() == "string" && f.Value.String() == "" && !slices.Contains(texts, f.Name) {
+			err = fmt.Errorf("--%s must not be empty; leave it out instead", f.Name)
+		}
+	})
+	return err
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -85,19 +86,15 @@ func (c *cli) groupParentVerb(word, do, short string) *cobra.Command {
 	return cmd
 }
 
+var groupHeader = []string{"group", "name", "members", "parents", "version"}
+
 func groupRow(g api.Group) row {
-	members := make([]string, len(g.Members))
-	for i, m := range g.Members {
-		members[i] = m.String()
-	}
 	parents := make([]string, len(g.Parents))
 	for i, p := range g.Parents {
 		parents[i] = string(p)
 	}
-	return row{g, []string{string(g.Group), g.Name, strings.Join(members, " "), strings.Join(parents, " "), number(g.Version)}}
+	return row{g, []string{string(g.Group), g.Name, strconv.Itoa(len(g.Members)), strings.Join(parents, " "), number(g.Version)}}
 }
-
-var groupHeader = []string{"group", "name", "members", "parents", "version"}
 
 func (c *cli) groupListVerb() *cobra.Command {
 	var when whenFlags
@@ -136,7 +133,16 @@ func (c *cli) groupShowVerb() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return c.print(answer{value: g, header: groupHeader, rows: []row{{g, groupRow(g.Group).cells}}})
+			a := answer{value: g, header: []string{"group", "relation", "principal"}}
+			for _, m := range g.Members {
+				item := map[string]events.Principal{"member": m}
+				a.rows = append(a.rows, row{item, []string{args[0], "member", m.String()}})
+			}
+			for _, p := range g.Parents {
+				item := map[string]events.Principal{"parent": p.Principal()}
+				a.rows = append(a.rows, row{item, []string{args[0], "parent", p.Principal().String()}})
+			}
+			return c.print(a)
 		},
 	}
 	when.add(cmd)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -154,7 +155,7 @@ func (i *historyImport) file(ctx context.Context, path, rejects string) (_ impor
 	i.rejects = &rejectsFile{path: rejects}
 	defer func() { err = errors.Join(err, i.rejects.close()) }()
 
-	b := i.c.bar("importing "+path, info.Size(), progress.UnitsBytes)
+	b := i.c.bar("importing "+filepath.Base(path), info.Size(), progress.UnitsBytes)
 	err = i.commits(ctx, newHistoryReader(lines), func() { b.set(counted.n.Load()) })
 	b.done(err)
 	return i.summary, err

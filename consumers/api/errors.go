@@ -25,6 +25,7 @@ const (
 // The rules of the ledger that a command may break.
 const (
 	CodeUnknownTenant       Code = "unknown_tenant"
+	CodeTenantDeleted       Code = "tenant_deleted"
 	CodeUnknownCatalog      Code = "unknown_catalog"
 	CodeUnknownAPI          Code = "unknown_api"
 	CodeUnknownPermission   Code = "unknown_permission"
@@ -91,6 +92,7 @@ var Catalogue = []Entry{
 	{CodeTooManyPaths, http.StatusUnprocessableEntity, RetryNever, "There are more paths than an explanation lists; it would not be whole."},
 
 	{CodeUnknownTenant, http.StatusNotFound, RetryNever, "There is no such tenant."},
+	{CodeTenantDeleted, http.StatusConflict, RetryNever, "The tenant was deleted, and its name is not used again."},
 	{CodeUnknownCatalog, http.StatusUnprocessableEntity, RetryNever, "There is no such catalog."},
 	{CodeUnknownAPI, http.StatusUnprocessableEntity, RetryNever, "No API has this audience or id."},
 	{CodeUnknownPermission, http.StatusUnprocessableEntity, RetryNever, "The API has no such permission."},

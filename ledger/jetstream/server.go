@@ -217,6 +217,11 @@ func (s *Server) openStreams(ctx context.Context) error {
 	if err := entries.open(ctx, 0); err != nil {
 		return err
 	}
+	if noted, err := entries.last(ctx); err != nil {
+		return err
+	} else if !logExists && noted > 0 {
+		return fmt.Errorf("%w: the journal has %d entries, the log they belong to is not there", ledger.ErrCorrupt, noted)
+	}
 	if err := commits.open(ctx, uint64(s.cfg.Mark)); err != nil {
 		return err
 	}

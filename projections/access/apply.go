@@ -399,14 +399,19 @@ func (a applier) forget(p events.Principal) error {
 	return nil
 }
 
-// define writes one version of a definition. A retirement keeps the catalog of what it retires.
+// define writes one version of a definition. What no catalog says, by hand or by retiring it, leaves it with the
+// catalog it belongs to.
 func define[D any](a applier, c events.Catalog, what, id, id2 string, def D, retired bool) error {
 	key, from := definitionKey(a.r.Tenant, what, id, id2), a.r.Validity().From
 	if retired {
 		from = a.r.End()
-		if before, ok, err := latestDefinition[D](a.rows, key); err != nil {
+	}
+	if c == "" {
+		before, ok, err := latestDefinition[D](a.rows, key)
+		if err != nil {
 			return err
-		} else if ok {
+		}
+		if ok {
 			c = before.Catalog
 		}
 	}

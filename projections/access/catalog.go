@@ -75,7 +75,8 @@ func (s *Session) Catalog(c events.Catalog) (CatalogDescription, error) {
 	return d, nil
 }
 
-// describeAPIs leaves out the permissions that resource types name: they are described there.
+// describeAPIs leaves out permissions that only resource types name, which have no slug of their own: they are
+// described there.
 func (s *Session) describeAPIs(c events.Catalog, onTypes map[events.Permission]bool) ([]APIDescription, error) {
 	apis, err := inForceNow[events.APIDefinition](s, whatAPI)
 	if err != nil {
@@ -93,7 +94,7 @@ func (s *Session) describeAPIs(c events.Catalog, onTypes map[events.Permission]b
 		d := APIDescription{API: events.API(a.id), APIDefinition: a.Def, Permissions: []PermissionDescription{}}
 		for _, p := range permissions {
 			named := events.Permission{API: events.API(p.id), Name: events.PermissionName(p.id2)}
-			if p.id == a.id && p.Catalog == c && !onTypes[named] {
+			if p.id == a.id && p.Catalog == c && (!onTypes[named] || p.Def.ID != "") {
 				d.Permissions = append(d.Permissions, PermissionDescription{named.Name, p.Def})
 			}
 		}

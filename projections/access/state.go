@@ -50,6 +50,18 @@ func (s *State) TenantExists(t events.Tenant) bool {
 	return on
 }
 
+// TenantDeleted reports whether the tenant existed once and does not now.
+func (s *State) TenantDeleted(t events.Tenant) bool {
+	for _, err := range s.rows.Scan(pebblekv.NewKey(tableTenant).IDs(string(t))) {
+		if err != nil {
+			s.fail(err)
+			return false
+		}
+		return !s.TenantExists(t)
+	}
+	return false
+}
+
 // maxRevision asks for the newest knowledge there is.
 const maxRevision = events.Revision(^uint64(0))
 
