@@ -158,10 +158,10 @@ func stepText(s api.Step) string {
 	}
 	text += " at revision " + number(s.Revision)
 	if s.Reason != "" {
-		text += ", because: " + s.Reason
+		text += ", because: " + oneLine(s.Reason)
 	}
 	if s.Ticket != "" {
-		text += " [" + s.Ticket + "]"
+		text += " [" + oneLine(s.Ticket) + "]"
 	}
 	if s.Fact != nil {
 		text += ", fact " + s.Fact.ID.String()

@@ -215,7 +215,7 @@ func writeTable(w io.Writer, header []string, rows [][]string, noHeaders bool) e
 func tableRow(cells []string) table.Row {
 	r := make(table.Row, len(cells))
 	for i, c := range cells {
-		r[i] = strings.NewReplacer("\n", " ", "\t", " ").Replace(c)
+		r[i] = oneLine(c)
 	}
 	return r
 }
@@ -280,3 +280,6 @@ func terminal(f any) bool {
 	info, err := file.Stat()
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
+
+// oneLine keeps a text that somebody wrote on the line it is printed on, so that it cannot pass for output of ours.
+func oneLine(s string) string { return strings.NewReplacer("\n", " ", "\t", " ").Replace(s) }
