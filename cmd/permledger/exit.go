@@ -75,6 +75,7 @@ var exits = map[api.Code]exit{
 	api.CodeForbidden:       exitForbidden,
 
 	api.CodeExists:             exitConflict,
+	api.CodeTenantDeleted:      exitConflict,
 	api.CodeCycle:              exitConflict,
 	api.CodeLastAdministrator:  exitConflict,
 	api.CodeAlready:            exitConflict,

@@ -208,7 +208,7 @@ func refused(err error) bool {
 		return false
 	}
 	switch answered.Code {
-	case api.CodeUnknownTenant, api.CodeConflict, api.CodeNotFound, api.CodeMethodNotAllowed, api.CodeUnsupportedMediaType:
+	case api.CodeUnknownTenant, api.CodeTenantDeleted, api.CodeConflict, api.CodeNotFound, api.CodeMethodNotAllowed, api.CodeUnsupportedMediaType:
 		return false
 	}
 	e := exits[answered.Code]

@@ -31,6 +31,9 @@ func TestPublish(t *testing.T) {
 		t.Fatal(err)
 	}
 	stream, err := l.JetStream().Stream(context.Background(), events.FeedStream)
+	for tries := 0; err != nil && tries < 5; tries++ { // a request on the way when the server went is lost
+		stream, err = l.JetStream().Stream(context.Background(), events.FeedStream)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
