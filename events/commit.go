@@ -9,6 +9,10 @@ import (
 	"fmt"
 )
 
+// MaxEventBytes is the longest an event may be as stored. Each is a leaf of the audit tree, and an entry of a
+// tile bundle (c2sp.org/tlog-tiles) has a length of 16 bits.
+const MaxEventBytes = 1<<16 - 1
+
 // Revision is a commit's place in the log, from 1. Position is an event's ordinal over the whole
 // ledger, from 1. Zero means "before the first".
 type (
@@ -146,24 +150,30 @@ func UnmarshalEvent(raw []byte) (Recorded, error) {
 
 // Header is a commit without its events.
 type Header struct {
-	Format     int      `json:"format"` // 1
-	Ledger     LedgerID `json:"ledger"`
-	Revision   Revision `json:"revision"`
-	Previous   Hash     `json:"previous"` // hash of the commit before; zeroes at revision 1
-	RecordedAt Instant  `json:"recorded_at"`
-	Writer     string   `json:"writer"`   // the process that wrote it
-	Epoch      uint64   `json:"epoch"`    // grows by one whenever the writer changes
-	Position   Position `json:"position"` // of the first event
+	Format     int       `json:"format"` // 1, or 2 for a signed commit
+	Ledger     LedgerID  `json:"ledger"`
+	Revision   Revision  `json:"revision"`
+	Previous   Hash      `json:"previous"` // hash of the commit before; zeroes at revision 1
+	RecordedAt Instant   `json:"recorded_at"`
+	Writer     string    `json:"writer"`       // the process that wrote it
+	Epoch      uint64    `json:"epoch"`        // grows by one whenever the writer changes
+	Position   Position  `json:"position"`     // of the first event
+	Key        PublicKey `json:"key,omitzero"` // which signed it; none in format 1
 }
 
-const commitFormat = 1
+// The formats of a commit. A ledger whose key is announced takes signed ones only.
+const (
+	formatPlain  = 1
+	formatSigned = 2
+)
 
 // Commit is the atomic unit of the ledger.
 type Commit struct {
 	Header
-	Events []Recorded // at least one
-	Bytes  []byte     // exactly as stored
-	Hash   Hash       // of Bytes
+	Events    []Recorded // at least one
+	Signature Signature  // over the stored bytes before it; zero in format 1
+	Bytes     []byte     // exactly as stored
+	Hash      Hash       // of Bytes
 }
 
 // Stored is a commit as the log gives it back: a sequence and bytes, nothing believed yet.
@@ -181,6 +191,8 @@ type Head struct {
 	RecordedAt Instant  `json:"recorded_at"`
 	Writer     string   `json:"writer"`
 	Epoch      uint64   `json:"epoch"`
+	// Key must sign every commit after this one; none until one is announced.
+	Key PublicKey `json:"key,omitzero"`
 }
 
 // Faults of a chain. Whoever meets one stops and answers nothing more from that log.
@@ -189,13 +201,16 @@ var (
 	ErrBroken    = errors.New("broken chain")
 )
 
-// Seal makes the commit after head out of evs, whose envelopes it completes with time and place.
-// Header.Ledger must be set at revision 1 and is taken from head later.
-func Seal(head Head, h Header, evs []Recorded) (Commit, error) {
+// Seal makes the commit after head out of evs, whose envelopes it completes with time and place, signed by
+// signer if there is one. Header.Ledger must be set at revision 1 and is taken from head later.
+func Seal(head Head, h Header, evs []Recorded, signer Signer) (Commit, error) {
 	if head.Revision > 0 {
 		h.Ledger = head.Ledger
 	}
-	h.Format, h.Revision, h.Previous, h.Position = commitFormat, head.Revision+1, head.Hash, head.Position+1
+	h.Format, h.Revision, h.Previous, h.Position = formatPlain, head.Revision+1, head.Hash, head.Position+1
+	if signer != nil {
+		h.Format, h.Key = formatSigned, signer.Public()
+	}
 	h.Epoch = head.Epoch
 	if h.Writer != head.Writer {
 		h.Epoch++
@@ -219,13 +234,22 @@ func Seal(head Head, h Header, evs []Recorded) (Commit, error) {
 		}
 		c.Bytes = append(c.Bytes, r.Raw...)
 	}
-	c.Bytes = append(c.Bytes, "]}"...)
+	c.Bytes = append(c.Bytes, ']')
+	if signer != nil {
+		if c.Signature, err = signer.Sign(signedMessage(c.Bytes)); err != nil {
+			return Commit{}, fmt.Errorf("sign commit revision=%d: %w", h.Revision, err)
+		}
+	}
+	c.Bytes = append(c.Bytes, c.suffix()[1:]...)
 	c.Hash = sha256.Sum256(c.Bytes)
 	return c, nil
 }
 
-// eventsMember ends the header and begins the events of an encoded commit.
-const eventsMember = `,"events":[`
+// eventsMember ends the header and begins the events of an encoded commit; signatureMember ends the events.
+const (
+	eventsMember    = `,"events":[`
+	signatureMember = `,"signature":"`
+)
 
 // prefix is what stands before the first event of a commit with this header.
 func (h Header) prefix() ([]byte, error) {
@@ -236,27 +260,34 @@ func (h Header) prefix() ([]byte, error) {
 	return append(b[:len(b)-1], eventsMember...), nil
 }
 
-// DecodeCommit reads a stored commit. It refuses a header and a frame around the events that are not in
+// DecodeCommit reads a stored commit and verifies its signature by the key it names; whether that key is the
+// ledger's is for Head.Follows to say. It refuses a header and a frame around the events that are not in
 // exactly the form Seal writes, so that a commit can be kept as prefix and events and be put together again
 // to the same bytes. The events themselves are taken as stored: an older version cannot be written again,
 // and a later encoder may write the same event in other bytes.
 func DecodeCommit(b []byte) (Commit, error) {
 	var w struct {
 		Header
-		Events []json.RawMessage `json:"events"`
+		Events    []json.RawMessage `json:"events"`
+		Signature Signature         `json:"signature,omitzero"`
 	}
 	if err := unmarshalStrict(b, &w); err != nil {
 		return Commit{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	switch {
-	case w.Format != commitFormat:
-		return Commit{}, fmt.Errorf("%w: format %d, this build reads %d", ErrMalformed, w.Format, commitFormat)
+	case w.Format != formatPlain && w.Format != formatSigned:
+		return Commit{}, fmt.Errorf("%w: format %d, this build reads %d and %d", ErrMalformed, w.Format, formatPlain, formatSigned)
+	case w.Key.IsZero() == (w.Format == formatSigned):
+		return Commit{}, fmt.Errorf("%w: revision=%d has format %d and %s", ErrMalformed, w.Revision, w.Format, signedBy(w.Key))
 	case len(w.Events) == 0:
 		return Commit{}, fmt.Errorf("%w: revision=%d has no events", ErrMalformed, w.Revision)
 	case w.Position == 0 || w.Revision == 0:
 		return Commit{}, fmt.Errorf("%w: revision and position start at 1", ErrMalformed)
 	}
-	c := Commit{Header: w.Header, Events: make([]Recorded, len(w.Events)), Bytes: b, Hash: sha256.Sum256(b)}
+	c := Commit{
+		Header: w.Header, Events: make([]Recorded, len(w.Events)), Signature: w.Signature,
+		Bytes: b, Hash: sha256.Sum256(b),
+	}
 	for i, raw := range w.Events {
 		r, err := UnmarshalEvent(raw)
 		if err != nil {
@@ -268,14 +299,28 @@ func DecodeCommit(b []byte) (Commit, error) {
 		r.Revision, r.Position = c.Revision, c.Position+Position(i)
 		c.Events[i] = r
 	}
+	if announces, _ := c.announces(c.Key); announces && c.Format == formatPlain {
+		return Commit{}, fmt.Errorf("%w: revision=%d announces a key and is not signed", ErrMalformed, c.Revision)
+	}
 	prefix, err := c.Header.prefix()
 	if err != nil {
 		return Commit{}, err
 	}
-	if !bytes.Equal(JoinCommit(prefix, w.Events), b) {
+	suffix := c.suffix()
+	if !bytes.Equal(JoinCommit(prefix, w.Events, suffix), b) {
 		return Commit{}, fmt.Errorf("%w: revision=%d is not in the form this ledger writes", ErrMalformed, c.Revision)
 	}
+	if unsigned := b[:len(b)-len(suffix)+1]; c.Format == formatSigned && !c.Key.verifies(unsigned, c.Signature) {
+		return Commit{}, fmt.Errorf("%w: revision=%d: the signature is not that of key %s", ErrBroken, c.Revision, c.Key)
+	}
 	return c, nil
+}
+
+func signedBy(k PublicKey) string {
+	if k.IsZero() {
+		return "no key"
+	}
+	return "key " + k.String()
 }
 
 // Prefix is what stands before the first event in the stored bytes.
@@ -287,8 +332,25 @@ func (c Commit) Prefix() []byte {
 	return c.Bytes[:i+len(eventsMember)]
 }
 
-// JoinCommit puts stored bytes together again from a prefix and the stored events.
-func JoinCommit(prefix []byte, raw []json.RawMessage) []byte {
+// Suffix is what stands after the last event in the stored bytes.
+func (c Commit) Suffix() []byte {
+	n := len(c.suffix())
+	if n > len(c.Bytes) {
+		return nil
+	}
+	return c.Bytes[len(c.Bytes)-n:]
+}
+
+// suffix is what stands after the last event of a commit with this signature.
+func (c Commit) suffix() []byte {
+	if c.Format != formatSigned {
+		return []byte("]}")
+	}
+	return append(append([]byte{']'}, signatureMember...), c.Signature.String()+`"}`...)
+}
+
+// JoinCommit puts stored bytes together again from what stands before, between and after the events.
+func JoinCommit(prefix []byte, raw []json.RawMessage, suffix []byte) []byte {
 	b := bytes.Clone(prefix)
 	for i, r := range raw {
 		if i > 0 {
@@ -296,19 +358,49 @@ func JoinCommit(prefix []byte, raw []json.RawMessage) []byte {
 		}
 		b = append(b, r...)
 	}
-	return append(b, "]}"...)
+	return append(b, suffix...)
 }
 
 // Head is the head after c.
 func (c Commit) Head() Head {
-	return Head{
+	h := Head{
 		Ledger: c.Ledger, Revision: c.Revision, Hash: c.Hash,
 		Position: c.Position + Position(len(c.Events)) - 1, RecordedAt: c.RecordedAt,
-		Writer: c.Writer, Epoch: c.Epoch,
+		Writer: c.Writer, Epoch: c.Epoch, Key: c.Key,
 	}
+	for _, r := range c.Events {
+		if e, ok := r.Event.(KeyAnnounced); ok {
+			h.Key = e.Key
+		}
+	}
+	return h
 }
 
-// Follows reports whether c is the very next commit after h, in the same ledger and chained to it.
+// announces reports whether c announces a key, and this one.
+func (c Commit) announces(key PublicKey) (any, this bool) {
+	for _, r := range c.Events {
+		if e, ok := r.Event.(KeyAnnounced); ok {
+			any, this = true, this || e.Key == key
+		}
+	}
+	return any, this
+}
+
+// followsKey reports whether c is signed as it must be after h. The first signed commit of a ledger announces
+// its own key.
+func (h Head) followsKey(c Commit) error {
+	_, itself := c.announces(c.Key)
+	switch {
+	case c.Key != h.Key && !h.Key.IsZero():
+		return fmt.Errorf("%w: revision %d is signed by %s, must be by key %s", ErrBroken, c.Revision, signedBy(c.Key), h.Key)
+	case !c.Key.IsZero() && h.Key.IsZero() && !itself:
+		return fmt.Errorf("%w: revision %d is signed by key %s, which nobody announced", ErrBroken, c.Revision, c.Key)
+	}
+	return nil
+}
+
+// Follows reports whether c is the very next commit after h, in the same ledger, chained to it and signed by
+// its key.
 func (h Head) Follows(c Commit) error {
 	switch {
 	case c.Revision != h.Revision+1:
@@ -324,5 +416,19 @@ func (h Head) Follows(c Commit) error {
 	case c.Epoch < h.Epoch || c.Epoch == h.Epoch && c.Writer != h.Writer:
 		return fmt.Errorf("%w: revision %d has writer %s epoch %d after %s epoch %d", ErrBroken, c.Revision, c.Writer, c.Epoch, h.Writer, h.Epoch)
 	}
-	return nil
+	return h.followsKey(c)
+}
+
+// Mark is how far a ledger had got, as it is kept outside the log. The zero Mark is before the first commit.
+type Mark struct {
+	Ledger   LedgerID `json:"ledger"`
+	Revision Revision `json:"revision"`
+	Hash     Hash     `json:"hash"`
+	Position Position `json:"position,omitempty"` // of the last event; the size of the audit tree
+	Root     Hash     `json:"root,omitzero"`      // of the audit tree at that size
+}
+
+// Mark is h as a mark, without a root.
+func (h Head) Mark() Mark {
+	return Mark{Ledger: h.Ledger, Revision: h.Revision, Hash: h.Hash, Position: h.Position}
 }

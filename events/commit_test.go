@@ -30,7 +30,7 @@ func testChain(t testing.TB) []Commit {
 		{"node-1", "2026-03-02T00:00:00Z", []Recorded{grant(3, "carol"), grant(4, "dave"), grant(5, "erin")}},
 		{"node-2", "2026-03-02T00:00:00Z", []Recorded{grant(6, "frank")}},
 	} {
-		c, err := Seal(head, Header{Ledger: testID(9), Writer: step.writer, RecordedAt: mustInstant(step.at)}, step.events)
+		c, err := Seal(head, Header{Ledger: testID(9), Writer: step.writer, RecordedAt: mustInstant(step.at)}, step.events, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +118,8 @@ func TestTampering(t *testing.T) {
 		{"another writer in the same epoch", `"writer":"node-1"`, `"writer":"node-2"`, atFollow, ErrBroken},
 		{"an epoch without another writer", `"epoch":1`, `"epoch":2`, atNext, ErrBroken},
 		{"header at another time than its events", `"recorded_at":"2026-03-02`, `"recorded_at":"2026-03-03`, atDecode, ErrMalformed},
-		{"a format to come", `"format":1`, `"format":2`, atDecode, ErrMalformed},
+		{"a format to come", `"format":1`, `"format":3`, atDecode, ErrMalformed},
+		{"signed, without a key", `"format":1`, `"format":2`, atDecode, ErrMalformed},
 
 		// The same header in other bytes.
 		{"white space first", `{"format"`, ` {"format"`, atDecode, ErrMalformed},
@@ -255,7 +256,7 @@ func TestSeal(t *testing.T) {
 	c, err := Seal(chain[0].Head(), Header{
 		Ledger: testID(1), Revision: 77, Position: 77, Epoch: 77, Format: 77, Previous: Hash{1},
 		Writer: "node-1", RecordedAt: chain[0].RecordedAt,
-	}, []Recorded{goldenEnvelope(TenantDeleted{})})
+	}, []Recorded{goldenEnvelope(TenantDeleted{})}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,11 +268,11 @@ func TestSeal(t *testing.T) {
 // What could not be read back is not sealed.
 func TestSealRefuses(t *testing.T) {
 	h := Header{Ledger: testID(9), Writer: "node-1", RecordedAt: mustInstant("2026-03-01T00:00:00Z")}
-	if _, err := Seal(Head{}, h, nil); !errors.Is(err, ErrMalformed) {
+	if _, err := Seal(Head{}, h, nil, nil); !errors.Is(err, ErrMalformed) {
 		t.Errorf("no events: %v", err)
 	}
 	for _, e := range []Event{nil, &TenantDeleted{}, (*RoleDeleted)(nil)} {
-		if c, err := Seal(Head{}, h, []Recorded{{Event: e}}); !errors.Is(err, ErrUnknownEvent) {
+		if c, err := Seal(Head{}, h, []Recorded{{Event: e}}, nil); !errors.Is(err, ErrUnknownEvent) {
 			t.Errorf("%T sealed as %s, %v", e, c.Bytes, err)
 		}
 	}
@@ -315,16 +316,17 @@ func FuzzDecodeCommit(f *testing.F) {
 		f.Add(c.Bytes)
 	}
 	f.Add(goldenFile(f, "commit.v1.json", nil))
+	f.Add(goldenFile(f, "commit.v2.json", nil))
 	for _, k := range registry { // every event of every version, in a commit of its own
 		for i := range k.versions {
 			event := goldenFile(f, fmt.Sprintf("%s.v%d.json", k.name, i+1), nil)
 			_, h, _ := goldenCommit()
-			h.Format, h.Revision, h.Position = commitFormat, 1, 1
+			h.Format, h.Revision, h.Position = formatPlain, 1, 1
 			prefix, err := h.prefix()
 			if err != nil {
 				f.Fatal(err)
 			}
-			f.Add(JoinCommit(prefix, []json.RawMessage{event}))
+			f.Add(JoinCommit(prefix, []json.RawMessage{event}, []byte("]}")))
 		}
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -332,7 +334,7 @@ func FuzzDecodeCommit(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if joined := JoinCommit(c.Prefix(), raws(c)); !bytes.Equal(joined, b) {
+		if joined := JoinCommit(c.Prefix(), raws(c), c.Suffix()); !bytes.Equal(joined, b) {
 			t.Fatalf("joined to\n%s, was\n%s", joined, b)
 		}
 		before := Head{Ledger: c.Ledger, Revision: c.Revision - 1, Hash: c.Previous, Position: c.Position - 1, Epoch: c.Epoch, Writer: c.Writer}
@@ -395,7 +397,7 @@ func BenchmarkSeal(b *testing.B) {
 			h, evs := Header{Ledger: testID(9), Writer: "node-1", RecordedAt: mustInstant("2026-03-01T00:00:00Z")}, benchmarkEvents(n)
 			b.ReportAllocs()
 			for b.Loop() {
-				c, err := Seal(Head{}, h, evs)
+				c, err := Seal(Head{}, h, evs, nil)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -409,7 +411,7 @@ func BenchmarkSeal(b *testing.B) {
 func BenchmarkDecodeCommit(b *testing.B) {
 	for _, n := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			c, err := Seal(Head{}, Header{Ledger: testID(9), Writer: "node-1", RecordedAt: mustInstant("2026-03-01T00:00:00Z")}, benchmarkEvents(n))
+			c, err := Seal(Head{}, Header{Ledger: testID(9), Writer: "node-1", RecordedAt: mustInstant("2026-03-01T00:00:00Z")}, benchmarkEvents(n), nil)
 			if err != nil {
 				b.Fatal(err)
 			}

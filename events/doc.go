@@ -16,13 +16,14 @@
 //	Fact        an edge with an identity and a validity interval
 //	Event       something that has happened; past tense; a member of the closed set in event.go
 //	Recorded    an event with its envelope: who did it, for whom, why, when, in which tenant
+//	Key         what signs the commits of a ledger, and its checkpoints
 //	Commit      the events of one or more commands at one revision, hashed and chained
 //	Revision    a commit's place: 1, 2, 3 …  = its sequence in the log
 //	Position    an event's ordinal over the whole ledger: 1, 2, 3 …  = its sequence in the feed
 //
 // The shortest use: encode a commit, read it back, follow the chain.
 //
-//	sealed, err := events.Seal(head, draft)      // bytes, hash, and the head after them
+//	sealed, err := events.Seal(head, header, draft, signer) // bytes, hash, signature
 //	commit, err := events.DecodeCommit(sealed.Bytes)
-//	err = head.Follows(commit)                   // nil only for the very next commit
+//	err = head.Follows(commit) // nil only for the very next commit, signed by the ledger's key
 package events

@@ -44,7 +44,7 @@ func Begins(e Event) (_ Edge, ok bool) {
 		return Edge{Kind: EdgeGrant, From: e.Principal, Permission: e.Permission, Scope: e.Scope}, true
 	case RolePermissionAdded:
 		return Edge{Kind: EdgeGrant, From: e.Role.Principal(), Permission: e.Permission, Scope: e.Scope}, true
-	case LedgerCreated, AdministratorAdded, AdministratorRemoved, TenantCreated, TenantDeleted,
+	case LedgerCreated, KeyAnnounced, ForkAccepted, AdministratorAdded, AdministratorRemoved, TenantCreated, TenantDeleted,
 		CatalogLoaded, APIDefined, APIRetired, PermissionDefined, PermissionRetired,
 		ResourceTypeDefined, ResourceTypeRetired, RoleCreated, RoleChanged, RoleDeleted,
 		RolePermissionRemoved, RoleExcluded, GroupCreated, GroupDeleted, GroupMemberRemoved,
@@ -69,7 +69,7 @@ func Ends(e Event) (_ Edge, _ Ended, ok bool) {
 		return Edge{Kind: EdgeGrant, From: e.Principal, Permission: e.Permission, Scope: e.Scope}, e.Ended, true
 	case RolePermissionRemoved:
 		return Edge{Kind: EdgeGrant, From: e.Role.Principal(), Permission: e.Permission, Scope: e.Scope}, e.Ended, true
-	case LedgerCreated, AdministratorAdded, AdministratorRemoved, TenantCreated, TenantDeleted,
+	case LedgerCreated, KeyAnnounced, ForkAccepted, AdministratorAdded, AdministratorRemoved, TenantCreated, TenantDeleted,
 		CatalogLoaded, APIDefined, APIRetired, PermissionDefined, PermissionRetired,
 		ResourceTypeDefined, ResourceTypeRetired, RoleCreated, RoleChanged, RoleDeleted,
 		RolePermissionAdded, RoleIncluded, GroupCreated, GroupDeleted, GroupMemberAdded,
@@ -123,7 +123,7 @@ func About(e Event) (holder Principal, others []Principal, api API) {
 		return e.Edge.about()
 	case ValidityExpired:
 		return e.Edge.about()
-	case LedgerCreated, TenantCreated, TenantDeleted, CatalogLoaded,
+	case LedgerCreated, KeyAnnounced, ForkAccepted, TenantCreated, TenantDeleted, CatalogLoaded,
 		RolePermissionAdded, RolePermissionRemoved, RoleIncluded, RoleExcluded,
 		GroupMemberAdded, GroupMemberRemoved, GroupParentSet, GroupParentUnset,
 		RoleAssigned, RoleUnassigned, PermissionGranted, PermissionRevoked:

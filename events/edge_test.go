@@ -27,6 +27,8 @@ func TestAbout(t *testing.T) {
 	others := func(p ...Principal) []Principal { return p }
 	want := map[string]about{
 		"ledger.created":          {},
+		"key.announced":           {},
+		"fork.accepted":           {},
 		"administrator.added":     {holder: root},
 		"administrator.removed":   {holder: ci},
 		"tenant.created":          {},

@@ -22,6 +22,17 @@ type (
 	LedgerCreated struct {
 		Ledger LedgerID `json:"ledger"`
 	}
+	// KeyAnnounced names the key that signs every commit after this one. See sign.go.
+	KeyAnnounced struct {
+		Key PublicKey `json:"key"`
+	}
+	// ForkAccepted says that an operator chose to go on from a log that is not the one this ledger had: an
+	// older copy, one that lost its end, or another ledger's. What is lost is everything of Lost that this
+	// log does not hold; revisions after Kept were given away before.
+	ForkAccepted struct {
+		Lost Mark `json:"lost"` // how far the ledger had got
+		Kept Mark `json:"kept"` // how far the log reached that it goes on from
+	}
 	// AdministratorAdded lets a principal administer the ledger: every tenant, every command.
 	AdministratorAdded struct {
 		Principal Principal `json:"principal"`
@@ -205,6 +216,8 @@ type (
 )
 
 func (LedgerCreated) event()         {}
+func (KeyAnnounced) event()          {}
+func (ForkAccepted) event()          {}
 func (AdministratorAdded) event()    {}
 func (AdministratorRemoved) event()  {}
 func (TenantCreated) event()         {}

@@ -25,7 +25,7 @@ func Example() {
 		Ledger:     uuid.MustParse("019a0000-0000-7000-8000-000000000009"),
 		RecordedAt: events.At(time.Date(2026, 3, 1, 9, 30, 0, 0, time.UTC)),
 		Writer:     "node-1",
-	}, draft)
+	}, draft, nil)
 	if err != nil {
 		log.Fatal(err)
 	}

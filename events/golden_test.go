@@ -2,6 +2,7 @@ package events
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -99,11 +100,19 @@ var (
 		Since:            "8.8", InDocument: true,
 	}
 	goldenAttr = Attributes{"Operators", "People who run things."}
+
+	goldenKey = PrivateKey(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize)))
 )
+
+func goldenMark(n byte) Mark {
+	return Mark{Ledger: testID(9), Revision: Revision(n), Hash: Hash{n}, Position: Position(2 * n), Root: Hash{n, n}}
+}
 
 // golden lists, for each wire name, the present form of what the golden file of each version holds.
 var golden = map[string][]Event{
 	"ledger.created":        {LedgerCreated{Ledger: testID(9)}},
+	"key.announced":         {KeyAnnounced{Key: goldenKey.Public()}},
+	"fork.accepted":         {ForkAccepted{Lost: goldenMark(9), Kept: goldenMark(4)}},
 	"administrator.added":   {AdministratorAdded{Principal: User("root")}},
 	"administrator.removed": {AdministratorRemoved{Principal: Client("ci")}},
 	"tenant.created":        {TenantCreated{Name: "Acme"}},
@@ -269,7 +278,7 @@ func TestGoldenFilesAreAllRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	known := map[string]bool{"commit.v1.json": true}
+	known := map[string]bool{"commit.v1.json": true, "commit.v2.json": true}
 	for _, k := range registry {
 		for i := range k.versions {
 			known[fmt.Sprintf("%s.v%d.json", k.name, i+1)] = true
@@ -298,38 +307,55 @@ func goldenCommit() (Head, Header, []Recorded) {
 }
 
 func TestGoldenCommit(t *testing.T) {
-	// SHA-256 of the bytes of testdata/golden/commit.v1.json without the closing newline.
-	const hash = "e4fa563c82dd0579375a29d7c9d33ad60dc919083bca8964cfc4382aba9ac665"
-
-	sealed, err := Seal(goldenCommit())
-	if err != nil {
-		t.Fatal(err)
-	}
-	stored := goldenFile(t, "commit.v1.json", func() []byte { return sealed.Bytes })
-	if !bytes.Equal(stored, sealed.Bytes) {
-		t.Errorf("sealed otherwise than when it was written:\n got %s\nwant %s", sealed.Bytes, stored)
-	}
-	got, err := DecodeCommit(stored)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got.Hash.String() != hash {
-		t.Errorf("hash %s, want %s", got.Hash, hash)
-	}
-	if diff := cmp.Diff(sealed, got); diff != "" {
-		t.Errorf("decoded otherwise than sealed (-sealed +decoded):\n%s", diff)
-	}
-	for i, r := range got.Events {
-		if r.Revision != 1 || r.Position != Position(i)+1 {
-			t.Errorf("event %d is at revision %d position %d", i, r.Revision, r.Position)
-		}
-	}
-	if joined := JoinCommit(got.Prefix(), raws(got)); !bytes.Equal(joined, stored) {
-		t.Errorf("prefix and events do not join to the stored bytes:\n%s", joined)
-	}
-	want := Head{testID(9), 1, got.Hash, 3, mustInstant("2026-03-01T09:30:00.000001Z"), "node-1", 1}
-	if got.Head() != want {
-		t.Errorf("head %+v, want %+v", got.Head(), want)
+	for _, g := range []struct {
+		file   string
+		signer Signer
+		hash   string // SHA-256 of the bytes of the file without the closing newline
+	}{
+		{"commit.v1.json", nil, "e4fa563c82dd0579375a29d7c9d33ad60dc919083bca8964cfc4382aba9ac665"},
+		{"commit.v2.json", goldenKey, "e9a26c4f781298ce8cf5f3762d73b1fd8c15f561b5d51ea815dab08a73d6d8a6"},
+	} {
+		t.Run(g.file, func(t *testing.T) {
+			head, header, evs := goldenCommit()
+			var key PublicKey
+			if g.signer != nil {
+				key = g.signer.Public()
+				evs = append(evs, Recorded{ID: testID(12), Command: testID(20), Meta: Meta{Actor: User("root")}, Event: KeyAnnounced{key}})
+			}
+			sealed, err := Seal(head, header, evs, g.signer)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored := goldenFile(t, g.file, func() []byte { return sealed.Bytes })
+			if !bytes.Equal(stored, sealed.Bytes) {
+				t.Errorf("sealed otherwise than when it was written:\n got %s\nwant %s", sealed.Bytes, stored)
+			}
+			got, err := DecodeCommit(stored)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Hash.String() != g.hash {
+				t.Errorf("hash %s, want %s", got.Hash, g.hash)
+			}
+			if diff := cmp.Diff(sealed, got); diff != "" {
+				t.Errorf("decoded otherwise than sealed (-sealed +decoded):\n%s", diff)
+			}
+			for i, r := range got.Events {
+				if r.Revision != 1 || r.Position != Position(i)+1 {
+					t.Errorf("event %d is at revision %d position %d", i, r.Revision, r.Position)
+				}
+			}
+			if joined := JoinCommit(got.Prefix(), raws(got), got.Suffix()); !bytes.Equal(joined, stored) {
+				t.Errorf("prefix, events and suffix do not join to the stored bytes:\n%s", joined)
+			}
+			want := Head{testID(9), 1, got.Hash, Position(len(evs)), mustInstant("2026-03-01T09:30:00.000001Z"), "node-1", 1, key}
+			if got.Head() != want {
+				t.Errorf("head %+v, want %+v", got.Head(), want)
+			}
+			if err := (Head{}).Follows(got); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

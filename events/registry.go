@@ -21,6 +21,8 @@ type kind struct {
 // registry is the one table of wire names. Order is documentation only.
 var registry = []kind{
 	{"ledger.created", versions(read[LedgerCreated])},
+	{"key.announced", versions(read[KeyAnnounced])},
+	{"fork.accepted", versions(read[ForkAccepted])},
 	{"administrator.added", versions(read[AdministratorAdded])},
 	{"administrator.removed", versions(read[AdministratorRemoved])},
 	{"tenant.created", versions(read[TenantCreated])},
@@ -60,6 +62,10 @@ func Name(e Event) string {
 	switch e.(type) {
 	case LedgerCreated:
 		return "ledger.created"
+	case KeyAnnounced:
+		return "key.announced"
+	case ForkAccepted:
+		return "fork.accepted"
 	case AdministratorAdded:
 		return "administrator.added"
 	case AdministratorRemoved:

@@ -72,7 +72,7 @@ func (r *Request) checkTenant() error {
 
 func aboutLedger(c Command) bool {
 	switch c.(type) {
-	case AddAdministrator, RemoveAdministrator:
+	case AddAdministrator, RemoveAdministrator, RotateKey, AcceptFork:
 		return true
 	default:
 		return false
@@ -152,6 +152,20 @@ func (c CreateTenant) check() error        { return events.CheckText("name", c.N
 func (DeleteTenant) check() error          { return nil }
 func (c AddAdministrator) check() error    { return checkAdministrator(c.Principal) }
 func (c RemoveAdministrator) check() error { return checkAdministrator(c.Principal) }
+
+func (c RotateKey) check() error {
+	if c.Key.IsZero() {
+		return events.Invalid("key", "", "must not be empty")
+	}
+	return nil
+}
+
+func (c AcceptFork) check() error {
+	if c.Lost.Revision == 0 {
+		return events.Invalid("lost", "", "must be a mark")
+	}
+	return nil
+}
 
 func checkAdministrator(p events.Principal) error {
 	if !p.Acts() {

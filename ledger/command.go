@@ -16,6 +16,16 @@ type (
 	RemoveAdministrator struct {
 		Principal events.Principal `json:"principal"`
 	}
+	// RotateKey announces the key that signs every later commit. Its private half must be in the keyring
+	// already, or nothing can be written afterwards.
+	RotateKey struct {
+		Key events.PublicKey `json:"key"`
+	}
+	// AcceptFork records that an operator chose to go on from a log that is not the one the ledger had.
+	AcceptFork struct {
+		Lost events.Mark `json:"lost"`
+		Kept events.Mark `json:"kept"`
+	}
 )
 
 // Definitions.

@@ -252,10 +252,10 @@ func known(s State, t events.Tenant, p events.Principal) error {
 // knownTenant refuses a command in a tenant that does not exist, unless it needs none.
 func knownTenant(s State, t events.Tenant, c Command) error {
 	switch c.(type) {
-	case CreateTenant, AddAdministrator, RemoveAdministrator, recordDue:
+	case CreateTenant, recordDue:
 		return nil
 	default:
-		if !s.TenantExists(t) {
+		if !aboutLedger(c) && !s.TenantExists(t) {
 			return refuse(CodeUnknownTenant, "no tenant %q", t)
 		}
 		return nil

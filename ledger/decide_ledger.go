@@ -42,3 +42,11 @@ func (c RemoveAdministrator) decide(s State, in situation) ([]decision, error) {
 	}
 	return in.deletes(s, "an administrator", events.AdministratorRemoved{Principal: c.Principal})
 }
+
+func (c RotateKey) decide(s State, in situation) ([]decision, error) {
+	return in.defines(s, "a key", events.KeyAnnounced(c))
+}
+
+func (c AcceptFork) decide(s State, in situation) ([]decision, error) {
+	return in.defines(s, "a fork", events.ForkAccepted(c))
+}

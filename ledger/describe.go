@@ -20,6 +20,10 @@ func kindOf(c Command) string {
 		return "administrator.add"
 	case RemoveAdministrator:
 		return "administrator.remove"
+	case RotateKey:
+		return "key.rotate"
+	case AcceptFork:
+		return "fork.accept"
 	case LoadCatalog:
 		return "catalog.load"
 	case DefineAPI:

@@ -163,14 +163,13 @@ func (g *group) envelope(j *job, c Command, d decision) events.Recorded {
 }
 
 func tenantOf(c Command, of events.Tenant) events.Tenant {
-	switch c := c.(type) {
-	case AddAdministrator, RemoveAdministrator:
-		return ""
-	case recordDue:
-		return c.due.Tenant
-	default:
-		return of
+	if due, ok := c.(recordDue); ok {
+		return due.due.Tenant
 	}
+	if aboutLedger(c) {
+		return ""
+	}
+	return of
 }
 
 func (g *group) add(r events.Recorded) error {

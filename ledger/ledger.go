@@ -21,6 +21,9 @@ type Config struct {
 	// Writer names the process in the commits it writes. A change of writer begins a new epoch. Default: a
 	// fresh UUID, so that each opening of the ledger is an epoch.
 	Writer string
+	// Keys sign what is written. Default: none, and commits are not signed; a ledger whose key is announced
+	// cannot be opened without it.
+	Keys Keyring
 	// Administrator is the first administrator of a new ledger: a user or client. Default client:root.
 	Administrator events.Principal
 	// GroupBytes is about how large a commit of several requests may get; a larger single request still goes
@@ -73,8 +76,8 @@ type Ledger struct {
 // Open opens the ledger in log: it brings the views to the log's end, reads the journal, and begins a new
 // ledger if the log is empty. log, journal and views stay the caller's to close, after Close.
 //
-// Errors: ErrCorrupt when the log is broken or shorter than the views remember; else ErrUnavailable or what
-// the views say.
+// Errors: ErrCorrupt when the log is broken or shorter than the views remember; ErrNoKey when its key is not
+// in the keyring; else ErrUnavailable or what the views say.
 func Open(ctx context.Context, log Log, journal Journal, views Projection, cfg Config) (*Ledger, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {

@@ -54,23 +54,44 @@ func (w *writer) start(ctx context.Context) error {
 			return fmt.Errorf("begin the ledger: %w", err)
 		}
 	}
+	if err := w.announce(ctx); err != nil {
+		return fmt.Errorf("announce the ledger's key: %w", err)
+	}
+	if _, err := w.cfg.signer(w.views.Head()); err != nil {
+		return err
+	}
 	w.status.ready(w.views.Head())
 	return nil
 }
 
-// begin stores the first commit: the ledger, its default tenant, its first administrator.
+// begin stores the first commit: the ledger, its default tenant, its first administrator and, with a keyring,
+// its key.
 func (w *writer) begin(ctx context.Context) error {
+	id := w.cfg.NewID()
+	evs := []events.Event{
+		events.LedgerCreated{Ledger: id},
+		events.TenantCreated{},
+		events.AdministratorAdded{Principal: w.cfg.Administrator},
+	}
+	announced, signer, err := w.cfg.announcement(events.Head{})
+	if err != nil {
+		return err
+	}
+	if announced != nil {
+		evs = append(evs, announced)
+	}
+	return w.record(ctx, id, signer, evs...)
+}
+
+// record stores events that nobody asked for as one commit.
+func (w *writer) record(ctx context.Context, id events.LedgerID, signer events.Signer, evs ...events.Event) error {
 	g, err := newGroup(w.cfg, w.views)
 	if err != nil {
 		return err
 	}
 	defer g.discard()
-	id, command := w.cfg.NewID(), w.cfg.NewID()
-	for _, e := range []events.Event{
-		events.LedgerCreated{Ledger: id},
-		events.TenantCreated{},
-		events.AdministratorAdded{Principal: w.cfg.Administrator},
-	} {
+	command := w.cfg.NewID()
+	for _, e := range evs {
 		r := events.Recorded{
 			ID: w.cfg.NewID(), Command: command, RecordedAt: g.at, Event: e,
 			Meta: events.Meta{Actor: w.cfg.Administrator, Origin: events.OriginLedger},
@@ -82,15 +103,20 @@ func (w *writer) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	c, err := w.seal(g, id)
+	c, err := events.Seal(g.head, events.Header{Ledger: id, RecordedAt: g.at, Writer: w.cfg.Writer}, g.events, signer)
 	if err != nil {
 		return err
 	}
 	return w.store(ctx, g, c)
 }
 
-func (w *writer) seal(g *group, id events.LedgerID) (events.Commit, error) {
-	return events.Seal(g.head, events.Header{Ledger: id, RecordedAt: g.at, Writer: w.cfg.Writer}, g.events)
+// seal makes the commit of what g decided.
+func (w *writer) seal(g *group) (events.Commit, error) {
+	signer, err := w.cfg.signer(g.head)
+	if err != nil {
+		return events.Commit{}, err
+	}
+	return events.Seal(g.head, events.Header{RecordedAt: g.at, Writer: w.cfg.Writer}, g.events, signer)
 }
 
 // catchUp brings the views to the log's end.
@@ -244,12 +270,12 @@ func (w *writer) decide(jobs []*job) (g *group, rest []*job, err error) {
 
 // commit stores the events of g. When it reports false, every job of g was answered or waits again.
 func (w *writer) commit(ctx context.Context, g *group, start time.Time) bool {
-	c, err := w.seal(g, events.LedgerID{})
+	c, err := w.seal(g)
 	if err != nil {
 		answerAll(g.jobs, w.fault("encode", err))
 		return false
 	}
-	if len(c.Bytes) > w.log.MaxBytes() {
+	if len(c.Bytes) > w.log.MaxBytes() || overlong(c) > 0 {
 		w.shrink(g, c)
 		return false
 	}
@@ -310,15 +336,32 @@ func (w *writer) lostRace(ctx context.Context, g *group) {
 	w.putBack(g.jobs)
 }
 
-// shrink deals with a commit that is larger than the log takes: a request that would not fit alone is
-// refused, and the others are decided again, fewer of them.
+// overlong is the size of the first event of c that is longer than any may be; 0 when there is none.
+func overlong(c events.Commit) int {
+	for _, r := range c.Events {
+		if len(r.Raw) > events.MaxEventBytes {
+			return len(r.Raw)
+		}
+	}
+	return 0
+}
+
+func eventTooLarge(size int) error {
+	return refuse(CodeTooLarge, "the request needs an event of %d bytes; the limit is %d", size, events.MaxEventBytes)
+}
+
+// shrink deals with a commit that is larger than the log takes, or has an event that is: a request that would
+// not fit alone is refused, and the others are decided again, fewer of them.
 func (w *writer) shrink(g *group, c events.Commit) {
-	frame, limit := len(c.Prefix())+len("]}"), w.log.MaxBytes()
+	frame, limit := len(c.Prefix())+len(c.Suffix()), w.log.MaxBytes()
 	total := frame
 	for i, j := range g.jobs {
 		size := j.to - j.from // the commas
 		for _, r := range g.events[j.from:j.to] {
 			size += len(r.Raw)
+			if len(r.Raw) > events.MaxEventBytes {
+				j.tooLarge = eventTooLarge(len(r.Raw))
+			}
 		}
 		if frame+size > limit {
 			j.tooLarge = refuse(CodeTooLarge, "the request needs a commit of %d bytes; the limit is %d", frame+size, limit)
@@ -375,9 +418,12 @@ func (w *writer) dryRun(j *job) (Receipt, error) {
 		return outcome(j, g.head.Revision)
 	}
 	would := append([]events.Recorded(nil), g.events...)
-	c, err := w.seal(g, events.LedgerID{})
+	c, err := w.seal(g)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("encode: %w", err)
+	}
+	if size := overlong(c); size > 0 {
+		return Receipt{}, eventTooLarge(size)
 	}
 	if limit := w.log.MaxBytes(); len(c.Bytes) > limit {
 		return Receipt{}, refuse(CodeTooLarge, "the request needs a commit of %d bytes; the limit is %d", len(c.Bytes), limit)

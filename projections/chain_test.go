@@ -1,7 +1,9 @@
 package projections_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -61,6 +63,7 @@ var (
 	types   = []events.ResourceType{"process", "decision"}
 	tenants = []events.Tenant{"", "default", "acme", "a.b"}
 	keys    = []string{"", "", "k1", "k 2", "schlüssel"}
+	signers = []events.PrivateKey{signer(1), signer(2)}
 )
 
 func (w *world) permission() events.Permission {
@@ -70,6 +73,10 @@ func (w *world) permission() events.Permission {
 func (w *world) scope() events.Scope {
 	t := pick(w, types...)
 	return pick(w, events.Scope{}, events.AnyOf(t), events.Exactly(t, "order:1"), events.WithProperty(t, "assignee"))
+}
+
+func signer(n byte) events.PrivateKey {
+	return events.PrivateKey(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{n}, ed25519.SeedSize)))
 }
 
 // begin makes an event that creates a fact.
@@ -131,6 +138,8 @@ func (w *world) define() events.Event {
 	info := events.CatalogInfo{Version: "1", Digest: "00"}
 	return pick[events.Event](w,
 		events.LedgerCreated{Ledger: w.id()},
+		events.KeyAnnounced{Key: pick(w, signers...).Public()},
+		events.ForkAccepted{Lost: w.head.Mark(), Kept: w.head.Mark()},
 		events.AdministratorAdded{Principal: pick(w, actors...)},
 		events.AdministratorRemoved{Principal: pick(w, actors...)},
 		events.TenantCreated{Name: "T"},
@@ -198,12 +207,28 @@ func (w *world) commit(t testing.TB) events.Commit {
 }
 
 func (w *world) seal(t testing.TB, header events.Header, evs []events.Recorded) events.Commit {
-	c, err := events.Seal(w.head, header, evs)
+	c, err := events.Seal(w.head, header, evs, w.signer(evs))
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.head = c.Head()
 	return c
+}
+
+// signer is the key that must sign evs: the ledger's, or else the first one that they announce.
+func (w *world) signer(evs []events.Recorded) events.Signer {
+	key := w.head.Key
+	for _, r := range evs {
+		if e, ok := r.Event.(events.KeyAnnounced); ok && key.IsZero() {
+			key = e.Key
+		}
+	}
+	for _, s := range signers {
+		if s.Public() == key {
+			return s
+		}
+	}
+	return nil
 }
 
 // memory is a log that can be made to misbehave.

@@ -34,6 +34,7 @@ type Projector struct {
 	mu         sync.Mutex
 	generation uint64
 	head       events.Head
+	state      events.Hash // of the views at head, see State
 	halted     error
 	changed    chan struct{} // closed and replaced whenever head moves or the projector halts
 	noted      uint64        // last journal sequence indexed
@@ -42,12 +43,15 @@ type Projector struct {
 // The store's keys, outside the views' rows:
 //
 //	M g                    the generation in use, 8 bytes
-//	M c <generation>       its cursor: events.Head as JSON
+//	M v                    the schema of the rows, 8 bytes
+//	M c <generation>       its cursor: events.Head and the state as JSON
+//	M s <generation> <revision>  the state after a revision, 32 bytes
 //	M n                    the last journal sequence indexed, 8 bytes
 //	J …                    answers from the journal (see answers.go), in no generation: the log does not hold them
 //	G <generation> <view>/ the rows of a view
 var (
 	keyGeneration = pebblekv.Key("Mg")
+	keySchema     = pebblekv.Key("Mv")
 	keyNoted      = pebblekv.Key("Mn")
 )
 
@@ -59,8 +63,15 @@ func prefixView(generation uint64, view string) pebblekv.Key {
 	return prefixGeneration(generation).IDs(view)
 }
 
+// cursor is how far a generation got, and with what.
+type cursor struct {
+	events.Head
+	State events.Hash `json:"state"`
+}
+
 // Open reads the cursor of the generation in use. It applies nothing; CatchUp does. With a cursor that
-// cannot be read the projector is halted from the start, and only Rebuild can help it.
+// cannot be read, or rows of another schema (ErrSchema), the projector is halted from the start, and only
+// Rebuild can help it.
 func Open(store *pebblekv.Store, source Source, views ...View) (*Projector, error) {
 	p := &Projector{store: store, source: source, views: views, group: groupBytes, generation: 1, changed: make(chan struct{})}
 	snap := store.NewSnapshot()
@@ -72,11 +83,36 @@ func Open(store *pebblekv.Store, source Source, views ...View) (*Projector, erro
 	if p.noted, err = getNumber(snap, keyNoted, 0); err != nil {
 		return nil, err
 	}
-	if p.head, err = readHead(snap, p.generation); err != nil {
+	at, err := readCursor(snap, p.generation)
+	p.head, p.state = at.Head, at.State
+	if err == nil {
+		err = p.checkSchema(snap)
+	}
+	if err != nil {
 		p.Halt(err)
 	}
 	return p, nil
 }
+
+// checkSchema makes sure that what is in the store was written as this build would write it. An empty store
+// gets the schema of this build.
+func (p *Projector) checkSchema(snap pebblekv.Reader) error {
+	if p.head.Revision == 0 {
+		w := p.store.NewWrite()
+		defer w.Discard()
+		if err := w.Set(keySchema, schemaValue()); err != nil {
+			return err
+		}
+		return w.Commit(false)
+	}
+	schema, err := getNumber(snap, keySchema, 1) // the first one did not say
+	if err == nil && schema != Schema {
+		err = fmt.Errorf("%w: they have schema %d, this build %d", ErrSchema, schema, Schema)
+	}
+	return err
+}
+
+func schemaValue() []byte { return binary.BigEndian.AppendUint64(nil, Schema) }
 
 // Head is the last commit applied, and the last one written to the store.
 func (p *Projector) Head() events.Head {
@@ -122,6 +158,7 @@ func (p *Projector) Wait(ctx context.Context, revision events.Revision) error {
 // Views are pinned at one head: rows and head are of the same moment. Close it.
 type Views struct {
 	Head       events.Head
+	State      State
 	snap       *pebblekv.Snapshot
 	generation uint64
 }
@@ -138,12 +175,12 @@ func (p *Projector) Views() (*Views, error) {
 	if halted != nil {
 		return nil, halted
 	}
-	head, err := readHead(snap, generation)
+	at, err := readCursor(snap, generation)
 	if err != nil {
 		snap.Close()
 		return nil, err
 	}
-	return &Views{head, snap, generation}, nil
+	return &Views{at.Head, State{Schema, at.State}, snap, generation}, nil
 }
 
 // Rows are the rows of one view.
@@ -159,7 +196,9 @@ type Draft struct {
 	write      *pebblekv.Write
 	generation uint64
 	windows    []pebblekv.Batch // one per view
+	changes    *changes         // of the commit in the making
 	head       events.Head      // after the last Seal
+	state      events.Hash      // the same
 	pending    events.Position  // events added since
 	broken     error            // the first Add or Seal that failed: rows may be half written
 	done       func()           // nil when the draft is closed
@@ -173,13 +212,23 @@ func (p *Projector) Begin() (*Draft, error) {
 		p.writing.Unlock()
 		return nil, err
 	}
-	return p.draft(p.generation, p.Head(), p.writing.Unlock), nil
+	return p.draft(p.generation, p.cursor(), p.writing.Unlock), nil
 }
 
-func (p *Projector) draft(generation uint64, head events.Head, done func()) *Draft {
-	d := &Draft{p: p, write: p.store.NewWrite(), generation: generation, head: head, done: done}
+func (p *Projector) cursor() cursor {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return cursor{p.head, p.state}
+}
+
+func (p *Projector) draft(generation uint64, at cursor, done func()) *Draft {
+	d := &Draft{
+		p: p, write: p.store.NewWrite(), generation: generation, changes: newChanges(),
+		head: at.Head, state: at.State, done: done,
+	}
 	for _, v := range p.views {
-		d.windows = append(d.windows, d.write.Window(prefixView(generation, v.Name())))
+		rows := d.write.Window(prefixView(generation, v.Name()))
+		d.windows = append(d.windows, recorded{rows, []byte(v.Name()), d.changes})
 	}
 	return d
 }
@@ -229,8 +278,8 @@ func (d *Draft) seal(c events.Commit) error {
 			}
 		}
 	}
-	d.head, d.pending = c.Head(), 0
-	return nil
+	d.head, d.state, d.pending = c.Head(), d.changes.after(d.state), 0
+	return d.write.Set(keyState(d.generation, c.Revision), d.state[:])
 }
 
 // Flush writes rows and cursor in one batch and closes the draft. The batch is not synced: the log is the
@@ -246,17 +295,18 @@ func (d *Draft) Flush() error {
 	case d.pending > 0:
 		return fmt.Errorf("%w: flush with %d events outside a commit after revision=%d", events.ErrBroken, d.pending, d.head.Revision)
 	}
-	cursor, err := json.Marshal(d.head)
+	at := cursor{d.head, d.state}
+	value, err := json.Marshal(at)
 	if err != nil {
 		return err
 	}
-	if err := d.write.Set(keyCursor(d.generation), cursor); err != nil {
+	if err := d.write.Set(keyCursor(d.generation), value); err != nil {
 		return err
 	}
 	if err := d.write.Commit(false); err != nil {
 		return err
 	}
-	d.p.moved(d.generation, d.head)
+	d.p.moved(d.generation, at)
 	return nil
 }
 
@@ -270,13 +320,13 @@ func (d *Draft) Discard() {
 	d.done = nil
 }
 
-func (p *Projector) moved(generation uint64, head events.Head) {
+func (p *Projector) moved(generation uint64, to cursor) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if generation != p.generation {
 		return // a rebuild on its way; nobody reads it yet
 	}
-	p.head = head
+	p.head, p.state = to.Head, to.State
 	close(p.changed)
 	p.changed = make(chan struct{})
 }
@@ -330,7 +380,7 @@ func (p *Projector) CatchUp(ctx context.Context) error {
 	if err := p.verifyHead(ctx); err != nil {
 		return err
 	}
-	_, err = p.run(ctx, p.generation, p.Head(), last, nil)
+	_, err = p.run(ctx, p.generation, p.cursor(), last, nil)
 	var failed *sourceError
 	if err == nil || errors.As(err, &failed) {
 		return err
@@ -352,10 +402,10 @@ func (p *Projector) last(ctx context.Context) (events.Revision, error) {
 	return last, nil
 }
 
-// run replays into a generation from head up to the revision to, and gives the head it reached, which is
+// run replays into a generation from a cursor up to the revision to, and gives the cursor it reached, which is
 // there unless it gives an error too. That the source has nothing more to give is not the end of it: a log
 // that lost its tail looks the same.
-func (p *Projector) run(ctx context.Context, generation uint64, head events.Head, to events.Revision, progress func(events.Head)) (events.Head, error) {
+func (p *Projector) run(ctx context.Context, generation uint64, at cursor, to events.Revision, progress func(events.Head)) (cursor, error) {
 	var d *Draft
 	flush := func() error {
 		if d == nil {
@@ -364,9 +414,9 @@ func (p *Projector) run(ctx context.Context, generation uint64, head events.Head
 		if err := d.Flush(); err != nil {
 			return err
 		}
-		head, d = d.head, nil
+		at, d = cursor{d.head, d.state}, nil
 		if progress != nil {
-			progress(head)
+			progress(at.Head)
 		}
 		return nil
 	}
@@ -375,45 +425,45 @@ func (p *Projector) run(ctx context.Context, generation uint64, head events.Head
 			d.Discard()
 		}
 	}()
-	if head.Revision > to {
-		return head, fmt.Errorf("%w: the log ends at revision %d, the views are at %d", events.ErrBroken, to, head.Revision)
+	if at.Revision > to {
+		return at, fmt.Errorf("%w: the log ends at revision %d, the views are at %d", events.ErrBroken, to, at.Revision)
 	}
-	if head.Revision == to {
-		return head, nil
+	if at.Revision == to {
+		return at, nil
 	}
-	reached := head.Revision
-	for stored, err := range p.source.Read(ctx, head.Revision+1) {
+	reached := at.Revision
+	for stored, err := range p.source.Read(ctx, at.Revision+1) {
 		if err != nil {
 			if flushed := flush(); flushed != nil {
-				return head, flushed
+				return at, flushed
 			}
-			return head, &sourceError{fmt.Errorf("read revision=%d: %w", reached+1, err)}
+			return at, &sourceError{fmt.Errorf("read revision=%d: %w", reached+1, err)}
 		}
 		if d == nil {
-			d = p.draft(generation, head, func() {})
+			d = p.draft(generation, at, func() {})
 		}
 		if err := d.replay(stored); err != nil {
-			return head, err
+			return at, err
 		}
 		if reached = d.head.Revision; reached == to {
 			break
 		}
 		if d.write.Size() > p.group {
 			if err := flush(); err != nil {
-				return head, err
+				return at, err
 			}
 		}
 	}
 	if err := flush(); err != nil {
-		return head, err
+		return at, err
 	}
 	switch {
 	case reached == to:
-		return head, nil
+		return at, nil
 	case ctx.Err() != nil: // a source may end without a word when it is told to
-		return head, &sourceError{context.Cause(ctx)}
+		return at, &sourceError{context.Cause(ctx)}
 	default:
-		return head, fmt.Errorf("%w: the log has %d revisions and gives no more than %d", events.ErrBroken, to, reached)
+		return at, fmt.Errorf("%w: the log has %d revisions and gives no more than %d", events.ErrBroken, to, reached)
 	}
 }
 
@@ -436,15 +486,15 @@ func (d *Draft) replay(stored events.Stored) error {
 	return d.Seal(c)
 }
 
-func readHead(r pebblekv.Reader, generation uint64) (h events.Head, err error) {
+func readCursor(r pebblekv.Reader, generation uint64) (at cursor, err error) {
 	b, ok, err := r.Get(keyCursor(generation))
 	if err != nil || !ok {
-		return h, err
+		return at, err
 	}
-	if err := json.Unmarshal(b, &h); err != nil {
-		return h, fmt.Errorf("cursor of generation %d: %w", generation, err)
+	if err := json.Unmarshal(b, &at); err != nil {
+		return cursor{}, fmt.Errorf("cursor of generation %d: %w", generation, err)
 	}
-	return h, nil
+	return at, nil
 }
 
 func getNumber(r pebblekv.Reader, key pebblekv.Key, otherwise uint64) (uint64, error) {

@@ -389,11 +389,11 @@ func TestDraftsThatAreRefused(t *testing.T) {
 	for len(evs) < 2 {
 		header, evs = w.next()
 	}
-	c, err := events.Seal(head, header, evs)
+	c, err := events.Seal(head, header, evs, nil)
 	must(t, err)
 	early := header
 	early.RecordedAt = head.RecordedAt - 1
-	backwards, err := events.Seal(head, early, slices.Clone(evs))
+	backwards, err := events.Seal(head, early, slices.Clone(evs), nil)
 	must(t, err)
 
 	add := func(d *projections.Draft, evs []events.Recorded) error {

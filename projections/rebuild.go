@@ -92,8 +92,8 @@ func (p *Projector) Rebuild(ctx context.Context, progress func(done events.Head)
 type rebuild struct {
 	p          *Projector
 	generation uint64
-	halted     error // why the generation in use was halted when the rebuild began, or nil
-	head       events.Head
+	halted     error  // why the generation in use was halted when the rebuild began, or nil
+	at         cursor // how far the generation got
 	progress   func(events.Head)
 }
 
@@ -108,10 +108,10 @@ func (r *rebuild) approach(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if to-r.head.Revision <= closeBy || to-r.head.Revision >= behind {
+		if to-r.at.Revision <= closeBy || to-r.at.Revision >= behind {
 			return nil
 		}
-		behind = to - r.head.Revision
+		behind = to - r.at.Revision
 		if err := r.run(ctx, to); err != nil {
 			return err
 		}
@@ -146,15 +146,15 @@ func (r *rebuild) goal(ctx context.Context) (events.Revision, error) {
 // run replays up to the revision to. On the way it passes the head of the generation in use, where the log
 // must have the same commit as then.
 func (r *rebuild) run(ctx context.Context, to events.Revision) (err error) {
-	if live := r.p.Head(); r.head.Revision <= live.Revision && live.Revision <= to {
-		if r.head, err = r.p.run(ctx, r.generation, r.head, live.Revision, r.progress); err != nil {
+	if live := r.p.Head(); r.at.Revision <= live.Revision && live.Revision <= to {
+		if r.at, err = r.p.run(ctx, r.generation, r.at, live.Revision, r.progress); err != nil {
 			return err
 		}
-		if r.head.Hash != live.Hash {
-			return fmt.Errorf("%w: the log has hash %s at revision %d, the views were made with %s", events.ErrBroken, r.head.Hash, live.Revision, live.Hash)
+		if r.at.Hash != live.Hash {
+			return fmt.Errorf("%w: the log has hash %s at revision %d, the views were made with %s", events.ErrBroken, r.at.Hash, live.Revision, live.Hash)
 		}
 	}
-	r.head, err = r.p.run(ctx, r.generation, r.head, to, r.progress)
+	r.at, err = r.p.run(ctx, r.generation, r.at, to, r.progress)
 	return err
 }
 
@@ -168,7 +168,7 @@ func (r *rebuild) compare(ctx context.Context) (Rebuilt, error) {
 	snap := p.store.NewSnapshot()
 	p.writing.Unlock()
 	defer snap.Close()
-	out := Rebuilt{Generation: live, Revision: r.head.Revision, Events: r.head.Position, Uncompared: r.halted}
+	out := Rebuilt{Generation: live, Revision: r.at.Revision, Events: r.at.Position, Uncompared: r.halted}
 	if err != nil {
 		return out, fmt.Errorf("rebuild: %w", err)
 	}
@@ -217,6 +217,9 @@ func (r *rebuild) adopt(ctx context.Context) error {
 	if err := w.Set(keyGeneration, binary.BigEndian.AppendUint64(nil, r.generation)); err != nil {
 		return err
 	}
+	if err := w.Set(keySchema, schemaValue()); err != nil {
+		return err
+	}
 	if kept := r.generation - 1; kept > 1 {
 		if err := deleteGeneration(w, kept-1); err != nil {
 			return err
@@ -227,7 +230,7 @@ func (r *rebuild) adopt(ctx context.Context) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.generation, p.head = r.generation, r.head
+	p.generation, p.head, p.state = r.generation, r.at.Head, r.at.State
 	if p.halted == r.halted {
 		p.halted = nil
 	}
@@ -254,6 +257,9 @@ func (p *Projector) drop(generation uint64) error {
 
 func deleteGeneration(w *pebblekv.Write, generation uint64) error {
 	if err := w.Delete(keyCursor(generation)); err != nil {
+		return err
+	}
+	if err := w.DeletePrefix(prefixState(generation)); err != nil {
 		return err
 	}
 	return w.DeletePrefix(prefixGeneration(generation))

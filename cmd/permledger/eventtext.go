@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -69,6 +70,10 @@ func eventWhat(e events.Event) string {
 		return string(e.Type) + " of " + string(e.Before.API)
 	case events.LedgerCreated:
 		return e.Ledger.String()
+	case events.KeyAnnounced:
+		return e.Key.String()
+	case events.ForkAccepted:
+		return fmt.Sprintf("the log goes on after revision %d; revision %d of ledger %s was known", e.Kept.Revision, e.Lost.Revision, e.Lost.Ledger)
 	default:
 		return namedBy(e)
 	}

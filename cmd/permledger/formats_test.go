@@ -118,7 +118,7 @@ func exampleCommits(t *testing.T) []events.Commit {
 			}
 			recorded = append(recorded, r)
 		}
-		c, err := events.Seal(head, events.Header{Ledger: ledger, RecordedAt: at, Writer: "ledger-1"}, recorded)
+		c, err := events.Seal(head, events.Header{Ledger: ledger, RecordedAt: at, Writer: "ledger-1"}, recorded, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -63,7 +63,7 @@ func TestEventOnTheWire(t *testing.T) {
 		Tenant: "default", Meta: events.Meta{Actor: events.User("root"), Reason: `a < b & "c"`},
 		Event: events.RoleCreated{Role: "operate", Attr: events.Attributes{Name: "Öperate"}},
 	}
-	c, err := events.Seal(events.Head{}, events.Header{Writer: "w", RecordedAt: instant(t, "2026-03-01T00:00:00Z")}, []events.Recorded{recorded})
+	c, err := events.Seal(events.Head{}, events.Header{Writer: "w", RecordedAt: instant(t, "2026-03-01T00:00:00Z")}, []events.Recorded{recorded}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,7 @@ func (h *History) Append(evs ...events.Recorded) ([]events.Recorded, error) {
 	}
 	c, err := events.Seal(h.head, events.Header{
 		Ledger: h.ledger, Writer: "test", RecordedAt: max(at, h.head.RecordedAt),
-	}, evs)
+	}, evs, nil)
 	if err != nil {
 		return nil, fmt.Errorf("append to history: %w", err)
 	}

@@ -33,7 +33,7 @@ func Commit(head events.Head, n int, tag string) (events.Commit, error) {
 		Ledger:     ledgerID,
 		RecordedAt: events.At(time.Unix(1_700_000_000+int64(head.Revision), 0)),
 		Writer:     "logtest",
-	}, evs)
+	}, evs, nil)
 }
 
 // CommitOf makes a commit of exactly size bytes after head.

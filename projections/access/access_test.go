@@ -340,7 +340,7 @@ func TestImpossibleEventsHalt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			c, err := events.Seal(w.head, events.Header{RecordedAt: w.now, Writer: "test"},
-				[]events.Recorded{{Tenant: events.DefaultTenant, Meta: events.Meta{Actor: alice}, Event: e}})
+				[]events.Recorded{{Tenant: events.DefaultTenant, Meta: events.Meta{Actor: alice}, Event: e}}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -36,7 +36,7 @@ func (Rows) Apply(rows pebblekv.Batch, r events.Recorded) error {
 		return a.end(ended)
 	}
 	switch e := r.Event.(type) {
-	case events.LedgerCreated:
+	case events.LedgerCreated, events.KeyAnnounced, events.ForkAccepted:
 		return nil
 	case events.AdministratorAdded:
 		return a.flag(pebblekv.NewKey(tableAdministrator).IDs(string(e.Principal.Kind), e.Principal.ID), true)

@@ -68,7 +68,7 @@ func (w *world) recorded(r events.Recorded) events.Recorded {
 	r.ID, r.Command = uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
 	r.Tenant, r.Actor = events.DefaultTenant, events.User("root")
 	r.Reason = fmt.Sprintf("reason %d", len(w.log)+1)
-	c, err := events.Seal(w.head, events.Header{Ledger: uuid.UUID{1}, Writer: "test", RecordedAt: w.now}, []events.Recorded{r})
+	c, err := events.Seal(w.head, events.Header{Ledger: uuid.UUID{1}, Writer: "test", RecordedAt: w.now}, []events.Recorded{r}, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

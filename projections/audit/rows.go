@@ -15,37 +15,42 @@ const Name = "audit"
 
 // The tables. A number is 8 bytes, big endian; an id is its token and '/'; every index row ends in the
 // position of an event and has an empty value. The examples, in hex or "text", are the rows of the event at
-// position 258, the only one of revision 7, recorded on 2026-03-01T00:00:00Z: user:root grants user:alice, on
+// position 257, the only one of revision 7, recorded on 2026-03-01T00:00:00Z: user:root grants user:alice, on
 // behalf of user:carol, the permission read:* of operate in tenant default.
 //
 //	commit      c number(revision)                      63 0000000000000007
-//	            = number(position of the first event)   0000000000000102
+//	            = number(position of the first event)   0000000000000101
 //	              count(4 bytes)                        00000001
 //	              number(recorded_at, microseconds      00E30BEA25EF2000
 //	                since the year 1)
 //	              hash(32 bytes)                        SHA-256 of the whole commit as stored
-//	              the bytes before the first event      "{"format":1, … ,"position":258,"events":["
-//	event       e number(position)                      65 0000000000000102
+//	              length of what comes next (4 bytes)   000000ED
+//	              the bytes before the first event      "{"format":1, … ,"position":257,"events":["
+//	              the bytes after the last event        "]}", or with a signature "],"signature":"…"}"
+//	event       e number(position)                      65 0000000000000101
 //	            = number(revision)                      0000000000000007
 //	              the bytes of the event                "{"id":"0190a1b2-… }"
-//	id          i uuid number(position)                 69 0190A1B2C3D47E5F8A9B0C1D2E3F4A5B 0000000000000102
+//	tree        h level(1 byte) number(place)           68 00 0000000000000100
+//	            = hash(32 bytes)                        of a complete subtree of 2^level leaves, see tree.go
+//	id          i uuid number(position)                 69 0190A1B2C3D47E5F8A9B0C1D2E3F4A5B 0000000000000101
 //	              of the event itself, of its command, and of the fact that it ends, corrects or notices;
 //	              a fact has the id of the event that created it
-//	actor       a kind id number(position)              61 "user/root/" 0000000000000102
-//	behalf      b kind id number(position)              62 "user/carol/" 0000000000000102
-//	principal   p kind id number(position)              70 "user/alice/" 0000000000000102
+//	actor       a kind id number(position)              61 "user/root/" 0000000000000101
+//	behalf      b kind id number(position)              62 "user/carol/" 0000000000000101
+//	principal   p kind id number(position)              70 "user/alice/" 0000000000000101
 //	              everybody in events.About: the holder, and the group, role or parent
-//	permission  r name api number(position)             72 "read=3A=2A/operate/" 0000000000000102
-//	name        n name number(position)                 6E "read=3A=2A/" 0000000000000102
-//	api         s id number(position)                   73 "operate/" 0000000000000102
-//	type        t name number(position)                 74 "permission=2Egranted/" 0000000000000102
-//	tenant      w id number(position)                   77 "default/" 0000000000000102
+//	permission  r name api number(position)             72 "read=3A=2A/operate/" 0000000000000101
+//	name        n name number(position)                 6E "read=3A=2A/" 0000000000000101
+//	api         s id number(position)                   73 "operate/" 0000000000000101
+//	type        t name number(position)                 74 "permission=2Egranted/" 0000000000000101
+//	tenant      w id number(position)                   77 "default/" 0000000000000101
 //
 // There is no index by time: recorded_at never goes back, so the commit rows are one. rows_test.go has these
 // rows, pinned.
 const (
 	tableCommit     = 'c'
 	tableEvent      = 'e'
+	tableTree       = 'h'
 	tableID         = 'i'
 	tableActor      = 'a'
 	tableBehalf     = 'b'
@@ -144,7 +149,7 @@ func factOf(r events.Recorded) (_ events.FactID, ok bool) {
 	}
 }
 
-// ApplyCommit writes the bytes of a commit and of its events.
+// ApplyCommit writes the bytes of a commit and of its events, and the leaves of the tree.
 func (Rows) ApplyCommit(rows pebblekv.Batch, c events.Commit) error {
 	raws := make([]json.RawMessage, len(c.Events))
 	for i, r := range c.Events {
@@ -154,11 +159,14 @@ func (Rows) ApplyCommit(rows pebblekv.Batch, c events.Commit) error {
 			return err
 		}
 	}
-	prefix := c.Prefix()
-	if sum := sha256.Sum256(events.JoinCommit(prefix, raws)); sum != c.Hash {
+	prefix, suffix := c.Prefix(), c.Suffix()
+	if sum := sha256.Sum256(events.JoinCommit(prefix, raws, suffix)); sum != c.Hash {
 		return fmt.Errorf("%w: revision=%d taken apart and put together has hash %s, not %s", events.ErrBroken, c.Revision, events.Hash(sum), c.Hash)
 	}
-	row := commitRow{c.Position, uint32(len(c.Events)), c.RecordedAt, c.Hash, prefix}
+	if err := grow(rows, c.Position, c.Events); err != nil {
+		return err
+	}
+	row := commitRow{c.Position, uint32(len(c.Events)), c.RecordedAt, c.Hash, prefix, suffix}
 	return rows.Set(keyCommit(c.Revision), row.encode())
 }
 
@@ -168,28 +176,32 @@ type commitRow struct {
 	count      uint32
 	recordedAt events.Instant
 	hash       events.Hash
-	prefix     []byte
+	prefix     []byte // the stored bytes before the first event
+	suffix     []byte // and after the last
 }
 
-const commitRowFixed = 8 + 4 + 8 + 32
+const commitRowFixed = 8 + 4 + 8 + 32 + 4
 
 func (c commitRow) encode() []byte {
-	b := make([]byte, 0, commitRowFixed+len(c.prefix))
+	b := make([]byte, 0, commitRowFixed+len(c.prefix)+len(c.suffix))
 	b = binary.BigEndian.AppendUint64(b, uint64(c.first))
 	b = binary.BigEndian.AppendUint32(b, c.count)
 	b = binary.BigEndian.AppendUint64(b, uint64(c.recordedAt))
 	b = append(b, c.hash[:]...)
-	return append(b, c.prefix...)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(c.prefix)))
+	b = append(b, c.prefix...)
+	return append(b, c.suffix...)
 }
 
 func decodeCommitRow(b []byte) (c commitRow, err error) {
-	if len(b) < commitRowFixed {
+	if len(b) < commitRowFixed || uint64(len(b)) < commitRowFixed+uint64(binary.BigEndian.Uint32(b[commitRowFixed-4:])) {
 		return c, fmt.Errorf("%w: commit row of %d bytes", pebblekv.ErrStore, len(b))
 	}
 	c.first = events.Position(binary.BigEndian.Uint64(b))
 	c.count = binary.BigEndian.Uint32(b[8:])
 	c.recordedAt = events.Instant(binary.BigEndian.Uint64(b[12:]))
 	copy(c.hash[:], b[20:])
-	c.prefix = b[commitRowFixed:]
+	n := binary.BigEndian.Uint32(b[commitRowFixed-4:])
+	c.prefix, c.suffix = b[commitRowFixed:][:n], b[commitRowFixed:][n:]
 	return c, nil
 }

@@ -87,7 +87,7 @@ func (t *Trail) Commit(_ context.Context, revision events.Revision) (events.Stor
 			return events.Stored{}, err
 		}
 	}
-	b := events.JoinCommit(row.prefix, raws)
+	b := events.JoinCommit(row.prefix, raws, row.suffix)
 	if sum := sha256.Sum256(b); sum != row.hash {
 		return events.Stored{}, fmt.Errorf("%w: archived revision=%d has hash %s, not %s", events.ErrBroken, revision, events.Hash(sum), row.hash)
 	}
