@@ -21,6 +21,7 @@ type nodeFlags struct {
 	natsURL     string
 	natsCreds   string
 	natsReplica int
+	keys        string
 }
 
 func (f *nodeFlags) add(cmd *cobra.Command) {
@@ -28,13 +29,15 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.natsURL, "nats-url", "", "keep the log in this NATS instead of an embedded one; several URLs are separated by commas")
 	cmd.Flags().StringVar(&f.natsCreds, "nats-creds", "", "credentials file for --nats-url (or PERMLEDGER_NATS_USER and PERMLEDGER_NATS_PASSWORD)")
 	cmd.Flags().IntVar(&f.natsReplica, "nats-replicas", 1, "how many servers at --nats-url keep each stream: 1, 3 or 5")
+	cmd.Flags().StringVar(&f.keys, "keys", "", "the directory of the ledger's private keys, shared by those who write one log; default keys in --data")
+	must(cmd.MarkFlagDirname("keys"))
 	must(cmd.MarkFlagRequired("data"))
 	must(cmd.MarkFlagDirname("data"))
 }
 
 func (c *cli) nodeConfig(f nodeFlags) node.Config {
 	return node.Config{
-		Dir: f.data, NATSURL: f.natsURL, NATSCredentialsFile: f.natsCreds, NATSReplicas: f.natsReplica,
+		Dir: f.data, KeysDir: f.keys, NATSURL: f.natsURL, NATSCredentialsFile: f.natsCreds, NATSReplicas: f.natsReplica,
 		NATSUser: c.getenv("PERMLEDGER_NATS_USER"), NATSPassword: c.getenv("PERMLEDGER_NATS_PASSWORD"),
 	}
 }

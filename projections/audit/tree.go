@@ -88,4 +88,23 @@ func (t *Trail) Tree(context.Context) (*Tree, error) {
 	return tree, nil
 }
 
+// Mark is the tree's moment as it is kept outside the log.
+func (t *Tree) Mark() events.Mark {
+	m := t.Head.Mark()
+	m.Root = events.Hash(t.Root)
+	return m
+}
+
+// RootAt is the root of the tree as it was with so many leaves.
+func (t *Tree) RootAt(size events.Position) (events.Hash, error) {
+	if int64(size) > t.Size {
+		return events.Hash{}, fmt.Errorf("%w: root of the tree of %d, have %d", projections.ErrBehind, size, t.Size)
+	}
+	root, err := tlog.TreeHash(int64(size), t.Hashes)
+	if err != nil {
+		return events.Hash{}, fmt.Errorf("root of the tree of %d: %w", size, err)
+	}
+	return events.Hash(root), nil
+}
+
 func (t *Tree) Close() { t.views.Close() }

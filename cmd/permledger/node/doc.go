@@ -16,6 +16,7 @@
 //
 //	root.token        the bearer token of the first administrator, made at the first start
 //	reader.token      the password services log in to NATS with, made when NATS listens first
+//	keys/             the private key that signs commits and checkpoints, made at the first start
 //	mark.json         how far the log had got, beside the views that remember it too
 //	jetstream/        the embedded NATS server's store: the log, the journal, the feed
 //	views/            Pebble: everything that is answered from; the log makes it again

@@ -17,15 +17,9 @@ import (
 
 // mark is the newest commit this directory is known to have held. The views remember theirs too; this file is
 // for when they are thrown away and an older log is put in place: without it, both would agree on less.
-type mark struct {
-	Ledger   events.LedgerID `json:"ledger"`
-	Revision events.Revision `json:"revision"`
-	Hash     events.Hash     `json:"hash"`
-}
+type mark struct{ events.Mark }
 
 func markFile(dir string) string { return filepath.Join(dir, "mark.json") }
-
-func markOf(h events.Head) mark { return mark{h.Ledger, h.Revision, h.Hash} }
 
 // readMark gives the zero mark when there is none yet.
 func readMark(dir string) (m mark, err error) {
@@ -42,15 +36,19 @@ func readMark(dir string) (m mark, err error) {
 	return m, nil
 }
 
-// writeMark keeps the present head, if it is not the one kept last.
+// writeMark keeps the present head and tree, if they are not the ones kept last. Of views that are halted there
+// is nothing new to keep.
 func (n *Node) writeMark() error {
 	n.marking.Lock()
 	defer n.marking.Unlock()
-	now := markOf(n.Projector.Head())
-	if now == n.marked {
+	if n.Projector.Halted() != nil || n.Projector.Head().Revision == n.marked.Revision {
 		return nil
 	}
-	b, err := json.Marshal(now)
+	now, err := n.present()
+	var b []byte
+	if err == nil {
+		b, err = json.Marshal(now)
+	}
 	if err == nil {
 		err = writeWhole(markFile(n.config.Dir), append(b, '\n'))
 	}
@@ -61,7 +59,18 @@ func (n *Node) writeMark() error {
 	return nil
 }
 
-// checkMark makes sure that the log holds the very commit of the mark.
+// present is the mark of the views as they are.
+func (n *Node) present() (mark, error) {
+	tree, err := n.Audit.Tree(context.Background())
+	if err != nil {
+		return mark{}, err
+	}
+	defer tree.Close()
+	return mark{tree.Mark()}, nil
+}
+
+// checkMark makes sure that the log holds the very commit of the mark, and that the tree had the root of the mark
+// when it was as large.
 func (n *Node) checkMark(ctx context.Context, m mark) error {
 	if m.Revision == 0 {
 		return nil
@@ -76,7 +85,19 @@ func (n *Node) checkMark(ctx context.Context, m mark) error {
 	if hash := events.Hash(sha256.Sum256(stored.Bytes)); hash != m.Hash {
 		return fmt.Errorf("%w: revision %d has hash %s, it had %s", ledger.ErrCorrupt, m.Revision, hash, m.Hash)
 	}
-	return nil
+	if m.Root == (events.Hash{}) { // a mark of an earlier version
+		return nil
+	}
+	tree, err := n.Audit.Tree(ctx)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	root, err := tree.RootAt(m.Position)
+	if err == nil && root != m.Root {
+		err = fmt.Errorf("%w: the tree of %d events has root %s, it had %s", ledger.ErrCorrupt, m.Position, root, m.Root)
+	}
+	return err
 }
 
 // markEvery is how often the mark follows the head. What came after it is still known to the views.

@@ -34,6 +34,9 @@ type Config struct {
 	// views that are broken are no failure of Open; the projector's Halted tells. For replay and rebuild.
 	Offline bool
 
+	// KeysDir has the private keys of the ledger; "" is keys in Dir. Nodes that write one log share it.
+	KeysDir string
+
 	// NATSURL is an external NATS; "" embeds a server. With it, other nodes may write the same log.
 	NATSURL             string
 	NATSCredentialsFile string
@@ -90,6 +93,7 @@ type Node struct {
 
 	config Config
 	source *source
+	keys   *keyring // nil when Offline
 
 	marking sync.Mutex
 	marked  mark // what mark.json holds
@@ -205,9 +209,14 @@ func (n *Node) jetstream(known events.Revision) (jetstream.Config, error) {
 // LogDir is where the embedded server keeps the log under a data directory.
 func LogDir(dir string) string { return filepath.Join(dir, "jetstream") }
 
-// catchUp brings the views to the log's end and holds the log against the mark.
+// catchUp brings the views to the log's end, from the beginning if another version made them, and holds the log
+// against the mark.
 func (n *Node) catchUp(ctx context.Context) error {
 	err := n.Projector.CatchUp(ctx)
+	if errors.Is(err, projections.ErrSchema) {
+		n.config.Logger.Info("making the views anew", "because", err)
+		_, err = n.Projector.Rebuild(ctx, nil)
+	}
 	if err == nil {
 		err = n.checkMark(ctx, n.marked)
 	}
@@ -225,15 +234,26 @@ func (n *Node) openLedger(ctx context.Context) (err error) {
 		}
 		n.onClose(n.writeMark) // after the ledger has written its last commit
 	}
+	if n.keys, err = n.openKeys(); err != nil {
+		return err
+	}
 	n.Ledger, err = ledger.Open(ctx, n.Log, n.journal(), Projection(n.Projector), ledger.Config{
-		Clock: n.config.Clock, Administrator: n.config.Administrator,
+		Keys: n.keys, Clock: n.config.Clock, Administrator: n.config.Administrator,
 		NoticeInterval: n.config.NoticeInterval, Observer: n.config.Observer,
 	})
 	if err != nil {
 		return err
 	}
 	n.onClose(n.Ledger.Close)
-	return nil
+	return n.keys.Keep(n.Projector.Head().Key)
+}
+
+func (n *Node) openKeys() (*keyring, error) {
+	dir := n.config.KeysDir
+	if dir == "" && !n.config.Memory {
+		dir = KeysDir(n.config.Dir)
+	}
+	return openKeyring(dir)
 }
 
 func (n *Node) journal() ledger.Journal {

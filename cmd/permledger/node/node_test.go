@@ -308,8 +308,9 @@ func TestTwoNodes(t *testing.T) {
 	if !nats.ReadyForConnections(10 * time.Second) {
 		t.Fatal("nats does not start")
 	}
-	a := open(t, node.Config{Dir: t.TempDir(), NATSURL: nats.ClientURL()})
-	b := open(t, node.Config{Dir: t.TempDir(), NATSURL: nats.ClientURL()})
+	keys := t.TempDir()
+	a := open(t, node.Config{Dir: t.TempDir(), KeysDir: keys, NATSURL: nats.ClientURL()})
+	b := open(t, node.Config{Dir: t.TempDir(), KeysDir: keys, NATSURL: nats.ClientURL()})
 	for i := range 10 {
 		writer, reader := a, b
 		if i%2 == 1 {

@@ -28,18 +28,18 @@ func newToken() string {
 // token reads the token in a file, which it makes at the first start. A file that others may read is refused:
 // its token may be known already.
 func token(file string) (string, error) {
-	info, err := os.Stat(file)
+	_, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := writeWhole(file, []byte(newToken()+"\n")); err != nil {
 			return "", fmt.Errorf("make %s: %w", filepath.Base(file), err)
 		}
-		info, err = os.Stat(file)
+		_, err = os.Stat(file)
 	}
 	if err != nil {
 		return "", err
 	}
-	if wide := info.Mode().Perm() &^ 0o600; wide != 0 {
-		return "", fmt.Errorf("%s has mode %04o, which lets others read it: make a new token, with mode 0600", file, info.Mode().Perm())
+	if err := onlyOurs(file); err != nil {
+		return "", err
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -50,6 +50,18 @@ func token(file string) (string, error) {
 		return "", fmt.Errorf("%s does not hold a token of %d bits", file, 8*tokenBytes)
 	}
 	return t, nil
+}
+
+// onlyOurs refuses a file that others may read.
+func onlyOurs(file string) error {
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	if wide := info.Mode().Perm() &^ 0o600; wide != 0 {
+		return fmt.Errorf("%s has mode %04o, which lets others read it: make a new one, with mode 0600", file, info.Mode().Perm())
+	}
+	return nil
 }
 
 // writeWhole writes a file so that it is there as a whole or not at all, also after a crash. Mode 0600.
