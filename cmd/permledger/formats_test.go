@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
 	"flag"
 	"fmt"
 	"iter"
@@ -91,12 +92,13 @@ func tokenExamples() string {
 func exampleCommits(t *testing.T) []events.Commit {
 	t.Helper()
 	ledger := exampleID(0)
+	key := events.PrivateKey(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize)))
 	root, alice := events.User("root"), events.User("alice")
 	read := events.Permission{API: "operate", Name: "read:*"}
 	var head events.Head
 	var commits []events.Commit
 	for i, list := range [][]events.Event{
-		{events.LedgerCreated{Ledger: ledger}, events.TenantCreated{}, events.AdministratorAdded{Principal: root}},
+		{events.LedgerCreated{Ledger: ledger}, events.TenantCreated{}, events.AdministratorAdded{Principal: root}, events.KeyAnnounced{Key: key.Public()}},
 		{
 			events.APIDefined{API: "operate", Def: events.APIDefinition{Name: "Operate", Audience: "operate-api"}},
 			events.PermissionDefined{Permission: read, Def: events.PermissionDefinition{Description: "Read everything."}},
@@ -118,7 +120,7 @@ func exampleCommits(t *testing.T) []events.Commit {
 			}
 			recorded = append(recorded, r)
 		}
-		c, err := events.Seal(head, events.Header{Ledger: ledger, RecordedAt: at, Writer: "ledger-1"}, recorded, nil)
+		c, err := events.Seal(head, events.Header{Ledger: ledger, RecordedAt: at, Writer: "ledger-1"}, recorded, key)
 		if err != nil {
 			t.Fatal(err)
 		}
