@@ -19,6 +19,7 @@ type rebuildAnswer struct {
 	Generation uint64          `json:"generation"`
 	Equal      bool            `json:"equal"`
 	Uncompared string          `json:"uncompared,omitempty"` // why there was nothing to compare with
+	Diverged   events.Revision `json:"diverged,omitempty"`   // the first one after which the states differ
 	Views      []viewDigests   `json:"views"`
 }
 
@@ -63,7 +64,7 @@ and the exit code is 6. Views that cannot be read are replaced, which the answer
 
 func (c *cli) printRebuilt(r projections.Rebuilt, equal bool) error {
 	value := rebuildAnswer{
-		Revision: r.Revision, Events: r.Events, Generation: r.Generation, Equal: equal && r.Uncompared == nil, Views: []viewDigests{},
+		Revision: r.Revision, Events: r.Events, Generation: r.Generation, Equal: equal && r.Uncompared == nil, Diverged: r.Diverged, Views: []viewDigests{},
 	}
 	if r.Uncompared != nil {
 		value.Uncompared = r.Uncompared.Error()
