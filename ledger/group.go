@@ -219,6 +219,9 @@ func roughSize(r events.Recorded) int {
 	const envelope = 300 // names of members, ids, times
 	size := envelope + len(r.Tenant) + len(r.Actor.ID) + len(r.OnBehalfOf.ID) + len(r.AuthMethod) + len(r.Source) +
 		len(r.RequestID) + len(r.Reason) + len(r.Ticket) + len(r.Key) + len(r.RequestHash) + 128*len(r.Approvals)
+	if r.Sealed != nil {
+		size += 100 + len(r.Sealed.For.ID) + len(r.Sealed.Box)*4/3
+	}
 	edge, ok := events.Begins(r.Event)
 	if !ok {
 		edge, _, ok = events.Ends(r.Event)

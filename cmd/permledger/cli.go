@@ -101,7 +101,7 @@ Exit codes: 0 yes or done, 1 no, differences or rejects, 2 usage, 3 server or ne
 		{"Ask:", []*cobra.Command{c.checkVerb(), c.canWhatVerb(), c.whoCanVerb(), c.historyVerb(), c.intervalsVerb(),
 			c.diffVerb(), c.claimsVerb(), c.exportVerb(), c.watchVerb()}},
 		{"Change:", []*cobra.Command{c.catalogVerb(), c.roleVerb(), c.groupVerb(), c.grantVerb(), c.revokeVerb(),
-			c.assignVerb(), c.unassignVerb(), c.correctVerb(), c.principalVerb(), c.tenantVerb(), c.adminVerb(), c.importVerb()}},
+			c.assignVerb(), c.unassignVerb(), c.correctVerb(), c.principalVerb(), c.eraseVerb(), c.tenantVerb(), c.adminVerb(), c.importVerb()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
 		for _, v := range g.verbs {

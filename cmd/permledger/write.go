@@ -15,6 +15,7 @@ import (
 type writeFlags struct {
 	reason     string
 	ticket     string
+	seal       string
 	validFrom  string
 	validUntil string
 	onBehalfOf string
@@ -36,6 +37,7 @@ func (f *writeFlags) addCommon(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.reason, "reason", "", "why, in words")
 	fl.StringVar(&f.ticket, "ticket", "", "why, by reference")
+	fl.StringVar(&f.seal, "seal", "", "seal reason and ticket with the personal key of this principal: once it is erased, nobody reads them")
 	fl.StringVar(&f.onBehalfOf, "on-behalf-of", "", "the principal it is done for")
 	fl.StringVar(&f.key, "idempotency-key", "", "the same key and request again give the first answer and change nothing")
 	fl.StringArrayVar(&f.ifVersion, "if-version", nil, "only if it has not changed since: REVISION, or PRINCIPAL@REVISION for somebody else")
@@ -60,6 +62,9 @@ func (c *cli) request(f writeFlags, about events.Principal, commands ...api.Comm
 		return r, err
 	}
 	if r.OnBehalfOf, err = optionalPrincipal(f.onBehalfOf); err != nil {
+		return r, err
+	}
+	if r.Seal, err = optionalPrincipal(f.seal); err != nil {
 		return r, err
 	}
 	for _, s := range f.ifVersion {

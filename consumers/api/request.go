@@ -19,6 +19,7 @@ type Request struct {
 
 	Reason     string            `json:"reason,omitempty"`
 	Ticket     string            `json:"ticket,omitempty"`
+	Seal       events.Principal  `json:"seal,omitzero"` // reason and ticket are sealed with the personal key of this principal
 	OnBehalfOf events.Principal  `json:"on_behalf_of,omitzero"`
 	Approvals  []events.Approval `json:"approvals,omitempty"`
 	Origin     string            `json:"origin,omitempty"` // "import" or nothing
@@ -76,6 +77,8 @@ func (r *Request) decodeMember(name string, raw json.RawMessage) error {
 		return decodeValue(name, raw, &r.Reason)
 	case "ticket":
 		return decodeValue(name, raw, &r.Ticket)
+	case "seal":
+		return decodeValue(name, raw, &r.Seal)
 	case "on_behalf_of":
 		return decodeValue(name, raw, &r.OnBehalfOf)
 	case "approvals":

@@ -9,8 +9,8 @@
 // # The order of opening
 //
 // The views open first, because they remember how far the log had got: a log that is shorter is a lost log,
-// not an empty one. Then the log, then the views catch up with it, then the ledger, which only now may write,
-// and the feed. Closing goes the other way round, so that nothing is written that nobody can apply.
+// not an empty one. Then the log, then the views catch up with it, then the personal keys, of which those that
+// are erased are destroyed, then the ledger, which only now may write, and the feed. Closing goes the other way round, so that nothing is written that nobody can apply.
 //
 // # What is in the directory
 //
@@ -18,6 +18,7 @@
 //	reader.token      the password services log in to NATS with, made when NATS listens first
 //	keys/             the private key that signs commits and checkpoints, made at the first start
 //	mark.json         how far the log had got, beside the views that remember it too
+//	personal/         the keys that texts about people are sealed with; nothing makes one again
 //	jetstream/        the embedded NATS server's store: the log, the journal, the feed
 //	views/            Pebble: everything that is answered from; the log makes it again
 package node

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/permledger/permledger/cmd/permledger/personal"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 	"github.com/permledger/permledger/ledger/jetstream"
@@ -85,6 +86,7 @@ type Node struct {
 	Audit     *audit.Trail
 	Feed      *feed.Feed
 	Server    *jetstream.Server // the NATS side
+	Personal  *personal.Keys    // nil when Offline
 
 	Administrator  events.Principal
 	RootToken      string // "" when Offline
@@ -94,6 +96,8 @@ type Node struct {
 	config Config
 	source *source
 	keys   *keyring // nil when Offline
+
+	erased events.Position // erasures up to here are carried out; the opening's, then the agent's
 
 	marking sync.Mutex
 	marked  mark // what mark.json holds
@@ -124,6 +128,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	if err == nil {
 		err = n.catchUp(ctx)
+	}
+	if err == nil && !cfg.Offline {
+		err = n.openPersonal(ctx)
 	}
 	if err == nil && !cfg.Offline {
 		err = n.openLedger(ctx)
@@ -283,6 +290,7 @@ func (n *Node) startAgents(ctx context.Context) {
 	var agents sync.WaitGroup
 	n.onClose(func() error { stop(); agents.Wait(); return nil })
 	agents.Go(func() { n.keepMark(running) })
+	agents.Go(func() { n.erase(running) })
 	if n.config.NATSURL != "" {
 		agents.Go(func() { n.follow(running) })
 	}

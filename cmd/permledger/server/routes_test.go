@@ -39,6 +39,7 @@ var authMatrix = map[string]int{
 	"GET /v1/roles/{id}":                     http.StatusUnauthorized,
 	"GET /v1/groups":                         http.StatusUnauthorized,
 	"GET /v1/groups/{id}":                    http.StatusUnauthorized,
+	"GET /v1/principals/{kind}/{id}":         http.StatusUnauthorized,
 	"GET /v1/history":                        http.StatusUnauthorized,
 	"GET /v1/effective":                      http.StatusUnauthorized,
 	"GET /v1/events":                         http.StatusUnauthorized,

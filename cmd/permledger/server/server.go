@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/permledger/permledger/cmd/permledger/node"
+	"github.com/permledger/permledger/cmd/permledger/personal"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 	"github.com/permledger/permledger/projections"
@@ -27,6 +28,7 @@ type Config struct {
 	Access    *access.View
 	Audit     *audit.Trail
 	Projector *projections.Projector
+	Personal  *personal.Keys
 	Feed      Feed         // default: there is none
 	Ready     func() error // nil while everything works, or what does not
 
@@ -49,7 +51,7 @@ type Feed interface {
 // Version are still to be set.
 func ConfigFor(n *node.Node) Config {
 	c := Config{
-		Ledger: n.Ledger, Access: n.Access, Audit: n.Audit, Projector: n.Projector, Ready: n.Ready,
+		Ledger: n.Ledger, Access: n.Access, Audit: n.Audit, Projector: n.Projector, Personal: n.Personal, Ready: n.Ready,
 		Auth: NewRootToken(n.RootToken, n.Administrator),
 	}
 	if n.Feed != nil {
