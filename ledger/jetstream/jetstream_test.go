@@ -186,7 +186,7 @@ func TestADamagedLastCommitIsCorruptNotAShortRead(t *testing.T) {
 	// With the revision known the damage is met before the server does.
 	cfg.Mark = 20
 	_, err = Open(t.Context(), cfg)
-	wantError(t, err, ledger.ErrCorrupt, "sequence 20", "ends at 19")
+	wantError(t, err, ledger.ErrCorrupt, "know 20", "ends at 19")
 }
 
 // mustServe opens a log as an external server's is: nobody looks at the files.
