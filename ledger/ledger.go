@@ -212,6 +212,26 @@ func (s *status) set(to Status) {
 	s.Status = to
 }
 
+// slowWrite is how long a write may take before the ledger says that it is not ready, and what it waits for.
+const slowWrite = 2 * time.Second
+
+// whileSlow begins a write. Should it last, the ledger is not ready for that reason, until somebody says more.
+// done ends it, and reports whether it lasted.
+func (s *status) whileSlow(reason string) (done func() bool) {
+	said := make(chan struct{})
+	slow := time.AfterFunc(slowWrite, func() {
+		s.notReady(reason)
+		close(said)
+	})
+	return func() bool {
+		if slow.Stop() {
+			return false
+		}
+		<-said // so that it does not come after what is said next
+		return true
+	}
+}
+
 func (s *status) notReady(reason string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
