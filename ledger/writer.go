@@ -65,6 +65,9 @@ func (w *writer) begin(ctx context.Context) error {
 		return err
 	}
 	defer g.discard()
+	if err := g.admit([]Command{CreateTenant{}, AddAdministrator{}}); err != nil {
+		return err
+	}
 	id, command := w.cfg.NewID(), w.cfg.NewID()
 	for _, e := range []events.Event{
 		events.LedgerCreated{Ledger: id},
