@@ -21,11 +21,12 @@ type mark struct {
 	Ledger   events.LedgerID `json:"ledger"`
 	Revision events.Revision `json:"revision"`
 	Hash     events.Hash     `json:"hash"`
+	At       events.Instant  `json:"at,omitzero"` // what time it was: it is never earlier again
 }
 
 func markFile(dir string) string { return filepath.Join(dir, "mark.json") }
 
-func markOf(h events.Head) mark { return mark{h.Ledger, h.Revision, h.Hash} }
+func markOf(h events.Head, at events.Instant) mark { return mark{h.Ledger, h.Revision, h.Hash, at} }
 
 // readMark gives the zero mark when there is none yet.
 func readMark(dir string) (m mark, err error) {
@@ -42,11 +43,11 @@ func readMark(dir string) (m mark, err error) {
 	return m, nil
 }
 
-// writeMark keeps the present head, if it is not the one kept last.
+// writeMark keeps the present head and the present time, if they are not the ones kept last.
 func (n *Node) writeMark() error {
 	n.marking.Lock()
 	defer n.marking.Unlock()
-	now := markOf(n.Projector.Head())
+	now := markOf(n.Projector.Head(), events.At(n.clock.now()))
 	if now == n.marked {
 		return nil
 	}
