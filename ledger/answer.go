@@ -20,7 +20,7 @@ func (w *writer) settle(ctx context.Context, g *group) {
 			j.answer(recorded(g, j), nil)
 		default:
 			others = append(others, j)
-			if w.journaled(j) {
+			if g.space != SpaceFull && w.journaled(j) { // what a full disk still refuses by a rule has no key to keep
 				noted = append(noted, j)
 			}
 		}

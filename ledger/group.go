@@ -13,6 +13,7 @@ type group struct {
 	cfg   *Config
 	views Projection
 	at    events.Instant
+	limits
 	draft Draft
 	head  events.Head // what the group is decided on; once it is committed, the commit
 
@@ -43,7 +44,7 @@ func newGroup(cfg *Config, views Projection) (*group, error) {
 		head := views.Head()
 		switch {
 		case err == nil && head.RecordedAt <= at:
-			return &group{cfg: cfg, views: views, at: at, draft: draft, head: head, first: map[answerKey]*job{}}, nil
+			return &group{cfg: cfg, views: views, at: at, limits: cfg.limits(), draft: draft, head: head, first: map[answerKey]*job{}}, nil
 		case err == nil:
 			draft.Discard()
 		case head == before:
@@ -71,6 +72,9 @@ func (g *group) judge(j *job) error {
 		return err
 	}
 	if j.refused = j.tooLarge; j.refused != nil {
+		return nil
+	}
+	if j.refused = g.admit(j.req.Commands); j.refused != nil {
 		return nil
 	}
 	if j.refused = g.carryOut(j); j.refused == nil {

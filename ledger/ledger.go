@@ -16,6 +16,11 @@ import (
 type Config struct {
 	// Clock says what time it is when a commit is recorded; one that goes back is not followed. Default time.Now.
 	Clock func() time.Time
+	// ClockSound is nil while Clock can be trusted, or says why not: then nothing is recorded (ErrClock).
+	// Default: always trusted.
+	ClockSound func() error
+	// Space is how much room there is; see Space for what is recorded then. Default: always open.
+	Space func() Space
 	// NewID gives the ids of ledgers, events and commands; it must never give one twice. Default NewID.
 	NewID func() uuid.UUID
 	// Writer names the process in the commits it writes. A change of writer begins a new epoch. Default: a
@@ -102,7 +107,7 @@ func Open(ctx context.Context, log Log, journal Journal, views Projection, cfg C
 //   - nil: it is recorded at the receipt's revision and every query that starts now sees it; or there was
 //     nothing to record.
 //   - *Refusal, *events.InvalidError: it breaks a rule. Nothing was recorded.
-//   - ErrUnavailable: nothing was recorded; trying later may help.
+//   - ErrUnavailable: nothing was recorded; trying later may help. ErrNoSpace and ErrClock are of this kind.
 //   - ErrUnknownOutcome: it may be recorded. With an idempotency key, asking again tells.
 //   - ErrCorrupt: the ledger halted and answers nothing more.
 //   - ctx's error alone: nothing was recorded.

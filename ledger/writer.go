@@ -90,6 +90,9 @@ func (w *writer) record(ctx context.Context, id events.LedgerID, signer events.S
 		return err
 	}
 	defer g.discard()
+	if err := g.admit([]Command{AddAdministrator{}}); err != nil { // it adds something
+		return err
+	}
 	command := w.cfg.NewID()
 	for _, e := range evs {
 		r := events.Recorded{

@@ -67,6 +67,8 @@ var exits = map[api.Code]exit{
 	api.CodeTooManyPaths:         exitUsage,
 
 	api.CodeUnavailable:    exitServer,
+	api.CodeNoSpace:        exitServer,
+	api.CodeClock:          exitServer,
 	api.CodeBehind:         exitServer,
 	api.CodeOutcomeUnknown: exitServer,
 	api.CodeInternal:       exitServer,

@@ -21,6 +21,10 @@ const (
 	// to. Several replays may run at once on ours; each has at most twice replayBytes under way.
 	maxPending = 512 << 20
 
+	// maxStore is no limit: by itself the server stops at three quarters of what was free when it started,
+	// revokes and all. How full the disk may get, and for what, is the ledger's to say.
+	maxStore = 1 << 60
+
 	startPatience = 30 * time.Second
 	drainPatience = 10 * time.Second
 )
@@ -187,6 +191,7 @@ func embeddedOptions(cfg Config, ledger, feed login) (*server.Options, error) {
 	opts.DisableJetStreamBanner = true
 	opts.JetStream = true
 	opts.StoreDir = cfg.Dir
+	opts.JetStreamMaxStore = maxStore
 	opts.SyncAlways = true // an acknowledged commit is on the disk
 	opts.MaxPayload = int32(cfg.MaxPayload)
 	opts.MaxPending = maxPending

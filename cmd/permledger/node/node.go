@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -56,16 +58,40 @@ type Config struct {
 	// CheckInterval is how often the log's streams are compared with what they must be. Default 5 s.
 	CheckInterval time.Duration
 
-	CacheBytes     int64            // of the views; default 128 MiB
-	NoticeInterval time.Duration    // how often starts and ends that have come are recorded; default 1 s, negative: never
-	Clock          func() time.Time // default time.Now
-	Logger         *slog.Logger     // default: nowhere
-	Observer       *ledger.Observer // default: nobody
+	CacheBytes     int64         // of the views; default 128 MiB
+	NoticeInterval time.Duration // how often starts and ends that have come are recorded; default 1 s, negative: never
+	// Clock is the wall clock; default time.Now, held against the time that passes. One given here is believed
+	// wherever it goes ahead.
+	Clock func() time.Time
+	// MaxClockGap is how much later than the directory was last used the clock may be at Open; default a year,
+	// negative: any. A clock that is years ahead would end every grant there is.
+	MaxClockGap time.Duration
+
+	// DiskLow and DiskFull are the shares of the disk in use from which on only what takes away is recorded, and
+	// nothing; default 0.90 and 0.97, negative: never. DiskHeadroom is how many bytes must be free for them not to
+	// count; default 8 GiB, negative: they always count.
+	DiskLow, DiskFull float64
+	DiskHeadroom      int64
+	Disk              func() (Disk, error) // how full it is; default the disk of Dir
+
+	Logger   *slog.Logger     // default: nowhere
+	Observer *ledger.Observer // default: nobody
+
+	elapsed func() time.Duration // what Clock is held against; nil: nothing
 }
 
 func (c Config) withDefaults() (Config, error) {
 	if c.Clock == nil {
-		c.Clock = time.Now
+		c.Clock, c.elapsed = time.Now, elapsed
+	}
+	if c.MaxClockGap == 0 {
+		c.MaxClockGap = 365 * 24 * time.Hour
+	}
+	c.DiskLow = cmp.Or(c.DiskLow, 0.90)
+	c.DiskFull = cmp.Or(c.DiskFull, 0.97)
+	c.DiskHeadroom = cmp.Or(c.DiskHeadroom, 8<<30)
+	if c.Disk == nil && c.Dir != "" {
+		c.Disk = diskOf(c.Dir)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -82,7 +108,7 @@ func (c Config) withDefaults() (Config, error) {
 	case c.NATSURL != "" && c.NATSListen != "":
 		return c, errors.New("listening is for the embedded NATS server, not for an external one")
 	}
-	return c, nil
+	return c, c.checkDisk()
 }
 
 // Node is everything, open. Its fields are for reading; Ledger and Feed are nil when Offline, and Feed and
@@ -107,6 +133,8 @@ type Node struct {
 	keys   *keyring // nil when Offline
 
 	erased events.Position // erasures up to here are carried out; the opening's, then the agent's
+	clock  *clock
+	space  atomic.Int32 // a ledger.Space
 
 	marking sync.Mutex
 	marked  mark // what mark.json holds
@@ -133,7 +161,10 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 			err = fmt.Errorf("open node: %w", errors.Join(err, n.Close()))
 		}
 	}()
-	if err = n.openViews(); err == nil {
+	if err = n.openDir(); err == nil {
+		err = n.openViews()
+	}
+	if err == nil {
 		err = n.openLog(ctx, max(n.marked.Revision, n.Projector.Head().Revision))
 	}
 	if err == nil {
@@ -158,17 +189,28 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 // onClose remembers what Close must undo.
 func (n *Node) onClose(undo func() error) { n.close = append(n.close, undo) }
 
-// openViews opens the store, and reads the mark beside it.
+// openDir makes the directory this process's own, and reads the mark in it.
+func (n *Node) openDir() (err error) {
+	if n.config.Memory {
+		return nil
+	}
+	if err = os.MkdirAll(n.config.Dir, 0o700); err != nil {
+		return err
+	}
+	unlock, err := lockDir(n.config.Dir)
+	if err != nil {
+		return err
+	}
+	n.onClose(unlock)
+	n.lookAtDisk()
+	n.marked, err = readMark(n.config.Dir)
+	return err
+}
+
+// openViews opens the store.
 func (n *Node) openViews() error {
 	dir := ""
 	if !n.config.Memory {
-		err := os.MkdirAll(n.config.Dir, 0o700)
-		if err == nil {
-			n.marked, err = readMark(n.config.Dir)
-		}
-		if err != nil {
-			return err
-		}
 		dir = filepath.Join(n.config.Dir, "views")
 	}
 	store, err := pebblekv.Open(dir, pebblekv.Options{CacheBytes: n.config.CacheBytes})
@@ -180,7 +222,8 @@ func (n *Node) openViews() error {
 		return err
 	}
 	n.Audit = audit.NewTrail(n.Projector)
-	n.Access = access.NewView(n.Projector, n.Audit, n.config.Clock)
+	n.clock = newClock(n.config.Clock, n.config.elapsed, n.config.MaxClockGap, n.marked.At)
+	n.Access = access.NewView(n.Projector, n.Audit, n.clock.now)
 	return nil
 }
 
@@ -245,7 +288,12 @@ func (n *Node) catchUp(ctx context.Context) error {
 	return err
 }
 
+// openLedger opens the ledger, if it is not far too late for that.
 func (n *Node) openLedger(ctx context.Context) (err error) {
+	n.clock.raise(n.Projector.Head().RecordedAt)
+	if err := n.clock.checkGap(); err != nil {
+		return fmt.Errorf("%w: %w", ledger.ErrClock, err)
+	}
 	if n.RootToken = newToken(); !n.config.Memory {
 		if n.RootToken, err = token(RootTokenFile(n.config.Dir)); err != nil {
 			return err
@@ -256,7 +304,7 @@ func (n *Node) openLedger(ctx context.Context) (err error) {
 		return err
 	}
 	n.Ledger, err = ledger.Open(ctx, n.Log, n.journal(), Projection(n.Projector), ledger.Config{
-		Keys: n.keys, Clock: n.config.Clock, Administrator: n.config.Administrator,
+		Keys: n.keys, Clock: n.clock.now, ClockSound: n.clock.sound, Space: n.Space, Administrator: n.config.Administrator,
 		NoticeInterval: n.config.NoticeInterval, Observer: n.config.Observer,
 	})
 	if err != nil {
@@ -303,6 +351,7 @@ func (n *Node) startAgents(ctx context.Context) {
 	agents.Go(func() { n.keepMark(running) })
 	agents.Go(func() { n.erase(running) })
 	agents.Go(func() { n.keepChecking(running) })
+	agents.Go(func() { n.keepLooking(running) })
 	if n.config.NATSURL != "" {
 		agents.Go(func() { n.follow(running) })
 	}
@@ -331,6 +380,9 @@ func (n *Node) Ready() error {
 	if unchecked != nil {
 		return fmt.Errorf("check the log: %w", unchecked)
 	}
+	if err := n.limited(); err != nil {
+		return err
+	}
 	if n.Ledger != nil {
 		if s := n.Ledger.Status(); !s.Ready {
 			return fmt.Errorf("ledger: %s", s.Reason)
@@ -345,6 +397,18 @@ func (n *Node) Ready() error {
 		if err := n.Feed.Err(); err != nil {
 			return fmt.Errorf("feed: %w", err)
 		}
+	}
+	return nil
+}
+
+// limited says why nothing is recorded at the moment, although nothing is broken. A disk that is low only is
+// no reason: what takes away is still taken.
+func (n *Node) limited() error {
+	if err := n.clock.sound(); err != nil {
+		return fmt.Errorf("%w: %w", ledger.ErrClock, err)
+	}
+	if n.Space() == ledger.SpaceFull {
+		return fmt.Errorf("%w: the disk is full; questions are answered", ledger.ErrNoSpace)
 	}
 	return nil
 }

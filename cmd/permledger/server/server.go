@@ -29,8 +29,9 @@ type Config struct {
 	Audit     *audit.Trail
 	Projector *projections.Projector
 	Personal  *personal.Keys
-	Feed      Feed         // default: there is none
-	Ready     func() error // nil while everything works, or what does not
+	Feed      Feed                // default: there is none
+	Ready     func() error        // nil while everything works, or what does not
+	Space     func() ledger.Space // how much room there is; default: it is always open
 
 	Auth      Authenticator
 	PublicURL string       // where clients find the server, for AuthZEN's metadata; never taken from a request
@@ -52,7 +53,7 @@ type Feed interface {
 func ConfigFor(n *node.Node) Config {
 	c := Config{
 		Ledger: n.Ledger, Access: n.Access, Audit: n.Audit, Projector: n.Projector, Personal: n.Personal, Ready: n.Ready,
-		Auth: NewRootToken(n.RootToken, n.Administrator),
+		Auth: NewRootToken(n.RootToken, n.Administrator), Space: n.Space,
 	}
 	if n.Feed != nil {
 		c.Feed = n.Feed
@@ -75,6 +76,9 @@ type Server struct {
 func New(c Config) (*Server, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Space == nil {
+		c.Space = func() ledger.Space { return ledger.SpaceOpen }
 	}
 	if c.WriteTimeout == 0 {
 		c.WriteTimeout = 30 * time.Second
