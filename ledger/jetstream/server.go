@@ -81,6 +81,9 @@ func (s *Server) embed() error {
 		return err
 	}
 	s.onClose(unlock)
+	if err := clearHalfMade(s.cfg.Dir); err != nil {
+		return err
+	}
 
 	ledgerLogin, feedLogin := newLogin(ledgerAccount), newLogin(feedAccount)
 	opts, err := embeddedOptions(s.cfg, ledgerLogin, feedLogin)
