@@ -35,13 +35,13 @@ func TestTheDiskFails(t *testing.T) {
 		{"nothing fails", "", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			k := &killing{t: t, dir: t.TempDir(), answers: map[string]firstAnswer{}}
+			k := newKilling(t)
 			stop := k.serve()
 			for i := range 9 {
 				k.write(t.Context(), fmt.Sprintf("before/%d", i), i)
 			}
 			block := filepath.Join(node.LogDir(k.dir), "jetstream", "LEDGER", "streams", "LEDGER", "msgs", "1.blk")
-			detach := trace(t, k.process.Pid, block, row.inject)
+			detach := trace(t, k.server.cmd.Process.Pid, block, row.inject)
 			codes := k.writeAll("during")
 			if row.inject == "" {
 				detach()
@@ -69,12 +69,12 @@ func TestTheDiskFails(t *testing.T) {
 			if s, err := k.client.Status(t.Context()); err != nil || s.Ready {
 				t.Errorf("status: %+v, %v", s, err)
 			}
-			if err := k.process.Signal(syscall.SIGTERM); err != nil { // it also ends as it should
+			if err := k.server.cmd.Process.Signal(syscall.SIGTERM); err != nil { // it also ends as it should
 				t.Fatal(err)
 			}
 			time.AfterFunc(time.Minute, stop)
-			_, _ = k.process.Wait()
-			stop = k.serve()
+			<-k.server.gone
+			k.serve()
 			k.askAgain(1000)
 			k.trail()
 			k.writeAll("healed")

@@ -128,7 +128,7 @@ func (s *Server) lock() error {
 		return err
 	}
 	s.onClose(unlock)
-	return nil
+	return clearHalfMade(s.cfg.Dir)
 }
 
 // unlock gives the directory back, of which nothing is open yet.
