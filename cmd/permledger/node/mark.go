@@ -52,7 +52,7 @@ func (n *Node) writeMark() error {
 	}
 	b, err := json.Marshal(now)
 	if err == nil {
-		err = writeWhole(markFile(n.config.Dir), append(b, '\n'))
+		err = WriteWhole(markFile(n.config.Dir), append(b, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("write the mark: %w", err)

@@ -30,7 +30,7 @@ func newToken() string {
 func token(file string) (string, error) {
 	info, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := writeWhole(file, []byte(newToken()+"\n")); err != nil {
+		if err := WriteWhole(file, []byte(newToken()+"\n")); err != nil {
 			return "", fmt.Errorf("make %s: %w", filepath.Base(file), err)
 		}
 		info, err = os.Stat(file)
@@ -52,8 +52,8 @@ func token(file string) (string, error) {
 	return t, nil
 }
 
-// writeWhole writes a file so that it is there as a whole or not at all, also after a crash. Mode 0600.
-func writeWhole(file string, content []byte) (err error) {
+// WriteWhole writes a file so that it is there as a whole or not at all, also after a crash. Mode 0600.
+func WriteWhole(file string, content []byte) (err error) {
 	temp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*") // created with mode 0600
 	if err != nil {
 		return err
@@ -70,10 +70,11 @@ func writeWhole(file string, content []byte) (err error) {
 	if err = os.Rename(temp.Name(), file); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(file))
+	return SyncDir(filepath.Dir(file))
 }
 
-func syncDir(dir string) error {
+// SyncDir makes durable which files a directory has.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
