@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/permledger/permledger/cmd/permledger/durable"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 )
@@ -142,10 +143,10 @@ func (r *keyring) make() (events.Signer, error) {
 	if r.dir != "" {
 		der, err := x509.MarshalPKCS8PrivateKey(private)
 		if err == nil {
-			err = makeDir(r.dir)
+			err = durable.Mkdir(r.dir)
 		}
 		if err == nil {
-			err = writeWhole(r.file(key.Public()), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+			err = durable.WriteFile(r.file(key.Public()), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("make a key: %w", err)
@@ -180,19 +181,7 @@ func (r *keyring) Keep(want events.PublicKey) error {
 		return true
 	})
 	if len(errs) > 0 {
-		errs = append(errs, syncDir(r.dir))
+		errs = append(errs, durable.SyncDir(r.dir))
 	}
 	return errors.Join(errs...)
-}
-
-// makeDir makes a directory of this process's own, durable in the one above.
-func makeDir(dir string) error {
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
 }

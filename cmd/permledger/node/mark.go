@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/permledger/permledger/cmd/permledger/durable"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 )
@@ -56,7 +57,7 @@ func (n *Node) writeMark() error {
 		b, err = json.Marshal(now)
 	}
 	if err == nil {
-		err = writeWhole(markFile(n.config.Dir), append(b, '\n'))
+		err = durable.WriteFile(markFile(n.config.Dir), append(b, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("write the mark: %w", err)

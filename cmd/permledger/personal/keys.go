@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/permledger/permledger/cmd/permledger/durable"
 	"github.com/permledger/permledger/events"
 )
 
@@ -49,11 +50,8 @@ func Open(dir string) (*Keys, error) {
 	if dir == "" {
 		return &Keys{memory: map[string]key{}}, nil
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := durable.Mkdir(dir); err != nil {
 		return nil, fmt.Errorf("make the directory of personal keys: %w", err)
-	}
-	if err := syncDir(filepath.Dir(dir)); err != nil {
-		return nil, err
 	}
 	files, err := os.ReadDir(dir)
 	if err != nil {
@@ -232,7 +230,7 @@ func (k *Keys) create(file string) (key, error) {
 	if err = errors.Join(err, os.Remove(temp)); errors.Is(err, fs.ErrExist) {
 		return k.read(file)
 	}
-	if err = errors.Join(err, syncDir(k.dir)); err != nil {
+	if err = errors.Join(err, durable.SyncDir(k.dir)); err != nil {
 		return key{}, fmt.Errorf("make a personal key: %w", err)
 	}
 	return made, nil
@@ -277,13 +275,5 @@ func (k *Keys) remove(file string, found key) error {
 	if err := os.Remove(file); err != nil {
 		return err
 	}
-	return syncDir(k.dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durable.SyncDir(k.dir)
 }
