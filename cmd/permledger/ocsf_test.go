@@ -214,7 +214,7 @@ func TestOCSFMapping(t *testing.T) {
 		event events.Event
 		want  string
 	}{
-		{events.LedgerCreated{}, "Entity Management: Create | Ledger 00000000-0000-0000-0000-000000000000"},
+		{events.LedgerCreated{}, "Entity Management: Create | Ledger 00000000-0000-0000-0000-000000000000 | Medium"},
 		{events.AdministratorAdded{Principal: alice}, "User Access Management: Assign Privileges | user:alice | administer the ledger | Medium"},
 		{events.AdministratorRemoved{Principal: alice}, "User Access Management: Revoke Privileges | user:alice | administer the ledger | Medium"},
 		{events.TenantCreated{}, "Entity Management: Create | Tenant acme"},
@@ -256,8 +256,8 @@ func TestOCSFMapping(t *testing.T) {
 		{events.PrincipalDeleted{Principal: alice}, "Account Change: Delete | user:alice"},
 		{events.PrincipalDescribed{Principal: alice}, "Account Change: Other | Principal Described | user:alice"},
 		{events.PrincipalErased{Principal: alice}, "Account Change: Other | Personal Data Erased | user:alice"},
-		{events.KeyAnnounced{Key: goldenKey.Public()}, "Entity Management: Create | Key " + goldenKey.Public().String()},
-		{events.ForkAccepted{}, "Entity Management: Other | Fork Accepted | Ledger 00000000-0000-0000-0000-000000000000"},
+		{events.KeyAnnounced{Key: goldenKey.Public()}, "Entity Management: Create | Key " + goldenKey.Public().String() + " | Medium"},
+		{events.ForkAccepted{}, "Entity Management: Other | Fork Accepted | Ledger 00000000-0000-0000-0000-000000000000 | Medium"},
 		{events.ValidityExpired{Edge: grant(alice)}, "User Access Management: Revoke Privileges | user:alice | read:* | api:operate Process:* | its validity expired"},
 		{events.ValidityExpired{Edge: member}, "Group Management: Remove User | group:ops | user:alice | its validity expired"},
 		{events.ValidityExpired{Edge: below}, "Group Management: Remove Subgroup | group:staff | below it group:ops | its validity expired"},

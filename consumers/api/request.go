@@ -114,13 +114,14 @@ func (r *Request) decodeCommands(raw json.RawMessage) error {
 
 // CatalogLoad is the body of POST /v1/catalogs: a Request with one catalog.load.
 type CatalogLoad struct {
-	Tenant    events.Tenant   `json:"tenant,omitempty"`
-	Catalog   events.Catalog  `json:"catalog,omitempty"` // the name of a catalog the server has
-	File      json.RawMessage `json:"file,omitempty"`    // or a whole catalog
-	Reason    string          `json:"reason,omitempty"`
-	Ticket    string          `json:"ticket,omitempty"`
-	DryRun    bool            `json:"dry_run,omitempty"`
-	RequestID string          `json:"request_id,omitempty"`
+	Tenant    events.Tenant    `json:"tenant,omitempty"`
+	Catalog   events.Catalog   `json:"catalog,omitempty"` // the name of a catalog the server has
+	File      json.RawMessage  `json:"file,omitempty"`    // or a whole catalog
+	Reason    string           `json:"reason,omitempty"`
+	Ticket    string           `json:"ticket,omitempty"`
+	Seal      events.Principal `json:"seal,omitzero"` // as in Request
+	DryRun    bool             `json:"dry_run,omitempty"`
+	RequestID string           `json:"request_id,omitempty"`
 }
 
 // DecodeCatalogLoad reads a CatalogLoad as the Request it stands for.
@@ -135,7 +136,7 @@ func DecodeCatalogLoad(b []byte) (Request, error) {
 	load := Command{Do: "catalog.load", Catalog: l.Catalog, File: l.File}
 	return Request{
 		Tenant: l.Tenant, Commands: []Command{load},
-		Reason: l.Reason, Ticket: l.Ticket, DryRun: l.DryRun, RequestID: l.RequestID,
+		Reason: l.Reason, Ticket: l.Ticket, Seal: l.Seal, DryRun: l.DryRun, RequestID: l.RequestID,
 	}, load.checkForms("")
 }
 
