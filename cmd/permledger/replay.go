@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/permledger/permledger/cmd/permledger/node"
 	"github.com/permledger/permledger/consumers/api"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
@@ -28,7 +29,7 @@ before the views do. The first fault ends the replay with exit code 6: what was 
 			if to != 0 && to < from {
 				return usagef("--to %d is before --from %d", to, from)
 			}
-			n, err := c.openOffline(cmd.Context(), where)
+			n, err := c.openOffline(cmd.Context(), where, node.ReplaceNever)
 			if err != nil {
 				return err
 			}
