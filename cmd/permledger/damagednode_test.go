@@ -22,7 +22,7 @@ import (
 // TestDamagedNodes damages the store of a server that was killed, and starts it again: it must not serve, end
 // with 6 and say what is wrong where; or, where nothing is lost, serve with everything there.
 func TestDamagedNodes(t *testing.T) {
-	template := &killing{t: t, dir: t.TempDir(), answers: map[string]firstAnswer{}}
+	template := newKilling(t)
 	stop := template.serve()
 	for i := range 30 {
 		template.write(t.Context(), fmt.Sprintf("0/0/%d", i), i)

@@ -8,6 +8,7 @@ import (
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 	"github.com/permledger/permledger/projections"
+	"github.com/permledger/permledger/projections/pebblekv"
 )
 
 // exit is how a verb ends. A script reads it as the answer: a "no" is never an error, and an error is
@@ -110,7 +111,7 @@ func exitOf(err error) exit {
 		return exitServer
 	case errors.As(err, &integrity), errors.Is(err, events.ErrBroken), errors.Is(err, events.ErrMalformed),
 		errors.Is(err, events.ErrUnknownEvent), errors.Is(err, ledger.ErrCorrupt), errors.Is(err, projections.ErrHalted),
-		errors.Is(err, projections.ErrDiffers):
+		errors.Is(err, projections.ErrDiffers), errors.Is(err, pebblekv.ErrDamaged):
 		return exitIntegrity
 	}
 	return exitServer

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/permledger/permledger/cmd/permledger/node"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/projections/audit"
 )
@@ -44,7 +45,7 @@ it was broken off at may come twice.`,
 			if err := f.check(format(c.format)); err != nil {
 				return err
 			}
-			n, err := c.openOffline(cmd.Context(), where)
+			n, err := c.openOffline(cmd.Context(), where, node.ReplaceNever)
 			if err != nil {
 				return err
 			}

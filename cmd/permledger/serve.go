@@ -45,7 +45,7 @@ func (c *cli) nodeConfig(f nodeFlags) node.Config {
 }
 
 // openOffline opens the data of a ledger that nobody serves at the moment. It makes none where there is none.
-func (c *cli) openOffline(ctx context.Context, f nodeFlags) (*node.Node, error) {
+func (c *cli) openOffline(ctx context.Context, f nodeFlags, replace node.Replace) (*node.Node, error) {
 	place := f.data
 	if f.natsURL == "" {
 		place = node.LogDir(f.data)
@@ -54,7 +54,7 @@ func (c *cli) openOffline(ctx context.Context, f nodeFlags) (*node.Node, error) 
 		return nil, usagef("there is no ledger in %s", f.data)
 	}
 	cfg := c.nodeConfig(f)
-	cfg.Offline = true
+	cfg.Offline, cfg.ReplaceViews = true, replace
 	return node.Open(ctx, cfg)
 }
 

@@ -36,6 +36,9 @@ type Config struct {
 	// Offline opens the log and the views and nothing that writes to the log: no ledger, no feed. A log or
 	// views that are broken are no failure of Open; the projector's Halted tells. For replay and rebuild.
 	Offline bool
+	// ReplaceViews moves the views aside, to views.damaged-<n>, and begins new ones: when they do not open
+	// (ReplaceDamaged), or in any case (ReplaceAll). For rebuild.
+	ReplaceViews Replace
 
 	// KeysDir has the private keys of the ledger; "" is keys in Dir. Nodes that write one log share it.
 	KeysDir string
@@ -128,7 +131,11 @@ type Node struct {
 	ReaderUser     string // how services log in to the embedded NATS; "" when it does not listen
 	ReaderPassword string
 
+	Replaced error  // why the views were begun anew, with ReplaceViews
+	Aside    string // where the ones before were moved
+
 	config Config
+	store  *pebblekv.Store
 	source *source
 	keys   *keyring // nil when Offline
 
@@ -158,7 +165,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n := &Node{config: cfg, source: &source{}, Administrator: cfg.Administrator}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("open node: %w", errors.Join(err, n.Close()))
+			err = fmt.Errorf("open node: %w", n.advise(errors.Join(err, n.Close())))
 		}
 	}()
 	if err = n.openDir(); err == nil {
@@ -213,12 +220,7 @@ func (n *Node) openViews() error {
 	if !n.config.Memory {
 		dir = filepath.Join(n.config.Dir, "views")
 	}
-	store, err := pebblekv.Open(dir, pebblekv.Options{CacheBytes: n.config.CacheBytes})
-	if err != nil {
-		return fmt.Errorf("views in %s, which one process at a time can use: %w", dir, err)
-	}
-	n.onClose(store.Close)
-	if n.Projector, err = projections.Open(store, n.source, Views()...); err != nil {
+	if err := n.openStore(dir); err != nil {
 		return err
 	}
 	n.Audit = audit.NewTrail(n.Projector)
@@ -370,6 +372,9 @@ func (n *Node) Conn() *nats.Conn {
 func (n *Node) Ready() error {
 	if err := n.Projector.Halted(); err != nil {
 		return err
+	}
+	if err := n.store.Err(); err != nil {
+		return n.advise(err)
 	}
 	n.mu.Lock()
 	following, unchecked := n.following, n.unchecked
