@@ -126,7 +126,7 @@ func embeddedOptions(cfg Config, ledger, feed login) (*server.Options, error) {
 	opts.DisableJetStreamBanner = true
 	opts.JetStream = true
 	opts.StoreDir = cfg.Dir
-	opts.SyncAlways = true // an acknowledged commit is on the disk
+	opts.SyncAlways = !cfg.UnsafeNoSync // an acknowledged commit is on the disk
 	opts.MaxPayload = int32(cfg.MaxPayload)
 	opts.MaxPending = maxPending
 	opts.DontListen = cfg.Listen == ""

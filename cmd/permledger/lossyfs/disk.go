@@ -37,7 +37,7 @@ type Disk struct {
 	lost Lost
 }
 
-// Lost counts what the last PowerOff took.
+// Lost counts what PowerOff took, each time.
 type Lost struct {
 	Bytes   int // written and not synced
 	Entries int // of directories: names made, moved or removed
@@ -243,7 +243,6 @@ func (d *Disk) PowerOff() {
 		return
 	}
 	d.off = true
-	d.lost = Lost{}
 	all := d.everything()
 	for _, i := range all {
 		for _, p := range sorted(i.pending()) {
@@ -307,7 +306,7 @@ func sorted(places map[place]bool) []place {
 	return slices.SortedFunc(maps.Keys(places), func(a, b place) int { return cmp.Compare(a.name, b.name) })
 }
 
-// Lost is what the last PowerOff took.
+// Lost is what PowerOff took, in all.
 func (d *Disk) Lost() Lost {
 	d.mu.Lock()
 	defer d.mu.Unlock()
