@@ -66,6 +66,12 @@ func Open(dir string, o Options) (*Store, error) {
 	if opts.FS == nil && dir == "" {
 		opts.FS = vfs.NewMem()
 	}
+	if opts.FS == nil {
+		opts.FS = vfs.Default
+	}
+	if err := checkMarker(dir, opts.FS); err != nil {
+		return nil, fmt.Errorf("%w: open: %w", ErrStore, err)
+	}
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
 		return nil, fmt.Errorf("%w: open: %w", ErrStore, err)
