@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,13 +48,8 @@ func TestDamagedNodes(t *testing.T) {
 		{"no log at all", func(c *copied) { c.removeAll(filepath.Join(c.dir, "jetstream")) }, []string{"the log is not there"}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			k := &killing{t: t, dir: t.TempDir(), answers: maps.Clone(template.answers)}
-			if err := os.CopyFS(k.dir, os.DirFS(template.dir)); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Chmod(node.RootTokenFile(k.dir), 0o600); err != nil { // which a copy forgets
-				t.Fatal(err)
-			}
+			k := &killing{keyed: template.copy(t), dir: t.TempDir()}
+			copyDir(t, template.dir, k.dir)
 			row.damage(&copied{t: t, dir: node.LogDir(k.dir)})
 			if row.says == nil {
 				stop := k.serve()
@@ -144,7 +138,7 @@ func TestPreflightOfAMillion(t *testing.T) {
 	}
 	state := cmd.ProcessState
 	t.Logf("%d messages of 600 bytes: %v, of which %v were worked, %d MB", n, time.Since(start).Round(time.Millisecond),
-		(state.UserTime()+state.SystemTime()).Round(time.Millisecond), maxRSS(cmd)>>10)
+		(state.UserTime() + state.SystemTime()).Round(time.Millisecond), maxRSS(cmd)>>10)
 }
 
 // publish stores messages without waiting for the disk, as no ledger does.

@@ -20,13 +20,14 @@ type child struct {
 }
 
 // serveChild serves the ledger in dir and waits until it answers. Words in front, such as strace with its
-// flags, run the program. If it ends before it answers, the error is what it said.
+// flags, run the program. If it ends before it answers, the error is what it said, and the child is one that ended.
 func serveChild(t *testing.T, dir string, front ...string) (*child, error) {
 	t.Helper()
-	return startChild(t, append(front, "permledger", "serve", "--data", dir, "--listen", "127.0.0.1:0"))
+	return startChild(t, append(front, "permledger", "serve", "--data", dir, "--listen", "127.0.0.1:0"), nil)
 }
 
-func startChild(t *testing.T, words []string) (*child, error) {
+// startChild starts any command and waits until it answers or ends. started, if it is given, gets the child first.
+func startChild(t *testing.T, words []string, started func(*child)) (*child, error) {
 	t.Helper()
 	cmd := exec.Command(words[0], words[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -58,10 +59,13 @@ func startChild(t *testing.T, words []string) (*child, error) {
 		<-c.gone
 	})
 	t.Cleanup(c.kill)
+	if started != nil {
+		started(c)
+	}
 	url, ok := <-answers
 	if !ok {
-		c.kill()
-		return nil, fmt.Errorf("ended before it answered: %s", said)
+		<-c.gone
+		return c, fmt.Errorf("ended before it answered: %s", said)
 	}
 	c.url = url
 	return c, nil
@@ -75,4 +79,11 @@ func (c *child) ended() bool {
 	default:
 		return false
 	}
+}
+
+// killed reports whether a process that has ended was killed, and did not end by itself.
+func (c *child) killed() bool {
+	<-c.gone
+	status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }

@@ -163,14 +163,3 @@ func damageFile(t *testing.T, dir, glob string, i int, r *rand.Rand) (what strin
 	}
 	return what + " " + filepath.Base(file)
 }
-
-func copyDir(t *testing.T, from, to string) {
-	t.Helper()
-	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
-		t.Fatal(err)
-	}
-	// The copy is readable by others; the token must not be.
-	if err := os.Chmod(filepath.Join(to, "root.token"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}

@@ -67,6 +67,11 @@ type Config struct {
 	// replay. Default 5 s.
 	Timeout time.Duration
 
+	// UnsafeNoSync leaves it to the embedded server when it syncs, which it does every two minutes: what it
+	// acknowledged since then is lost with the power. It is there for the test that shows just this; no flag,
+	// file or variable sets it.
+	UnsafeNoSync bool
+
 	// Logger gets what the embedded server has to say. Default: nothing is logged.
 	Logger *slog.Logger
 }

@@ -192,7 +192,7 @@ func embeddedOptions(cfg Config, ledger, feed login) (*server.Options, error) {
 	opts.JetStream = true
 	opts.StoreDir = cfg.Dir
 	opts.JetStreamMaxStore = maxStore
-	opts.SyncAlways = true // an acknowledged commit is on the disk
+	opts.SyncAlways = !cfg.UnsafeNoSync // an acknowledged commit is on the disk
 	opts.MaxPayload = int32(cfg.MaxPayload)
 	opts.MaxPending = maxPending
 	opts.DontListen = cfg.Listen == ""

@@ -35,7 +35,7 @@ func intact(dir string, fs vfs.FS) error {
 		return err
 	}
 	if !found.Exists {
-		return noRemains(files)
+		return noRemains(fs, dir, files)
 	}
 	flushed, err := readManifest(fs, found.ManifestFilename)
 	if err != nil {
@@ -48,12 +48,22 @@ func intact(dir string, fs vfs.FS) error {
 	return flushed.follow(logs)
 }
 
-// noRemains refuses what is left of a store whose marker is gone: Pebble would begin a new one and replay the
-// logs of the old one into it.
-func noRemains(files []string) error {
+// noRemains refuses what is left of a store whose marker is gone. Pebble finds its manifest by an empty file,
+// marker.manifest.…, and without any makes a new, empty store; but a write-ahead log that lies there is applied
+// to it, and what comes out has the end of the rows, cursor included, and not their beginning. What a crash
+// leaves of a store in the making, a manifest and empty logs, is begun anew.
+func noRemains(fs vfs.FS, dir string, files []string) error {
 	for _, f := range files {
-		if strings.HasSuffix(f, ".sst") || strings.HasSuffix(f, ".log") || strings.HasPrefix(f, "MANIFEST-") {
-			return fmt.Errorf("%s is there, and nothing says which manifest counts", f)
+		remains := strings.HasSuffix(f, ".sst")
+		if strings.HasSuffix(f, ".log") {
+			info, err := fs.Stat(fs.PathJoin(dir, f))
+			if err != nil {
+				return err
+			}
+			remains = info.Size() > 0
+		}
+		if remains {
+			return fmt.Errorf("the marker of the manifest is gone, and %s is not empty", f)
 		}
 	}
 	return nil

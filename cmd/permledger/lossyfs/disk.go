@@ -35,9 +35,24 @@ type Disk struct {
 	root *inode
 	last uint64 // the last inode number given
 	lost Lost
+
+	journal []*change // of names, in order; those that are durable by an fsync are done
 }
 
-// Lost counts what the last PowerOff took.
+// change is one step: a name given, taken away, or moved.
+type change struct {
+	subject *inode
+	names   []name
+	done    bool
+}
+
+// name says what a place is a name of; nil: of nothing.
+type name struct {
+	at    place
+	inode *inode
+}
+
+// Lost counts what PowerOff took, each time.
 type Lost struct {
 	Bytes   int // written and not synced
 	Entries int // of directories: names made, moved or removed
@@ -85,7 +100,14 @@ func (d *Disk) inode(mode uint32) *inode {
 
 func (i *inode) isDir() bool { return i.mode&syscall.S_IFMT == syscall.S_IFDIR }
 
-// enter puts a name into a directory, in the state that programs see; nil removes it.
+// name makes a change of names, in the state that programs see.
+func (d *Disk) name(subject *inode, names ...name) {
+	d.journal = append(d.journal, &change{subject: subject, names: names})
+	for _, n := range names {
+		n.at.enter(n.inode)
+	}
+}
+
 func (p place) enter(i *inode) {
 	if old := p.dir.names[p.name]; old != nil {
 		delete(old.places, p)
@@ -221,6 +243,9 @@ func (d *Disk) saveName(p place, under map[place]bool) {
 		}
 	}
 	p.enterSaved(now)
+	for _, c := range d.journal {
+		c.done = c.done || now != nil && c.subject == now || now == nil && slices.ContainsFunc(c.names, func(n name) bool { return n.at == p })
+	}
 	if now == nil {
 		return
 	}
@@ -243,22 +268,33 @@ func (d *Disk) PowerOff() {
 		return
 	}
 	d.off = true
-	d.lost = Lost{}
+	d.keepNames()
 	all := d.everything()
 	for _, i := range all {
-		for _, p := range sorted(i.pending()) {
-			if d.keeps() {
-				d.saveName(p, nil)
-			} else {
-				d.lost.Entries++
-			}
-		}
 		d.tear(i)
 	}
 	for _, i := range all {
 		i.data, i.dirty, i.cut = slices.Clone(i.saved), nil, len(i.saved)
 		i.names, i.places = maps.Clone(i.savedNames), maps.Clone(i.savedPlaces)
 	}
+}
+
+// keepNames lets some changes of names reach the platter: the first ones.
+func (d *Disk) keepNames() {
+	d.journal = slices.DeleteFunc(d.journal, func(c *change) bool { return c.done })
+	kept := 0
+	for range d.journal {
+		if d.keeps() {
+			kept++
+		}
+	}
+	for _, c := range d.journal[:kept] {
+		for _, n := range c.names {
+			n.at.enterSaved(n.inode)
+		}
+	}
+	d.lost.Entries += len(d.journal) - kept
+	d.journal = nil
 }
 
 // tear lets some of what was written to a file reach the platter.
@@ -303,11 +339,7 @@ func (d *Disk) everything() (all []*inode) {
 	return all
 }
 
-func sorted(places map[place]bool) []place {
-	return slices.SortedFunc(maps.Keys(places), func(a, b place) int { return cmp.Compare(a.name, b.name) })
-}
-
-// Lost is what the last PowerOff took.
+// Lost is what PowerOff took, in all.
 func (d *Disk) Lost() Lost {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -29,6 +29,7 @@
 //   - Modes, owners and times are durable at once; programs that rely on losing them are not tested here.
 //
 // With Config.Strict a file's fsync says nothing about its name, which is all that POSIX says. With Config.Keep
-// each thing not synced reaches the platter all the same with that probability, on its own: the blocks of a
-// file in any order, with holes of zeros where others are missing.
+// a share of what was not synced reaches the platter all the same: the blocks of a file on their own, in any
+// order, with holes of zeros where others are missing; changes of names in their order, because these file
+// systems keep a journal of them.
 package lossyfs

@@ -177,6 +177,9 @@ func (n *node) Setattr(_ context.Context, _ fs.FileHandle, in *fuse.SetAttrIn, o
 	return n.look(apply)
 }
 
+// called is the name of i in n.
+func called(n *node, as string, i *inode) name { return name{place{n.inode, as}, i} }
+
 // add makes a file or directory under a name of n.
 func (n *node) add(ctx context.Context, operation, name string, mode uint32, out *fuse.EntryOut) (child *fs.Inode, e syscall.Errno) {
 	e = n.change(operation, func() syscall.Errno {
@@ -187,7 +190,7 @@ func (n *node) add(ctx context.Context, operation, name string, mode uint32, out
 		if caller, ok := fuse.FromContext(ctx); ok {
 			i.owner = caller.Owner
 		}
-		place{n.inode, name}.enter(i)
+		n.disk.name(i, called(n, name, i))
 		child = n.show(ctx, i, out)
 		return fs.OK
 	})
@@ -209,7 +212,7 @@ func (n *node) Link(ctx context.Context, target fs.InodeEmbedder, name string, o
 			return syscall.EEXIST
 		}
 		i := target.(*node).inode
-		place{n.inode, name}.enter(i)
+		n.disk.name(i, called(n, name, i))
 		child = n.show(ctx, i, out)
 		return fs.OK
 	})
@@ -227,27 +230,26 @@ func (n *node) remove(operation, name string) syscall.Errno {
 		case len(i.names) > 0:
 			return syscall.ENOTEMPTY
 		}
-		place{n.inode, name}.enter(nil)
+		n.disk.name(n.inode.names[name], called(n, name, nil))
 		return fs.OK
 	})
 }
 
-func (n *node) Rename(_ context.Context, name string, into fs.InodeEmbedder, as string, flags uint32) syscall.Errno {
+func (n *node) Rename(_ context.Context, old string, into fs.InodeEmbedder, as string, flags uint32) syscall.Errno {
 	return n.change("rename", func() syscall.Errno {
-		from, to := place{n.inode, name}, place{into.EmbeddedInode().Operations().(*node).inode, as}
-		i, old := from.dir.names[name], to.dir.names[as]
+		from, to := place{n.inode, old}, place{into.EmbeddedInode().Operations().(*node).inode, as}
+		i, replaced := from.dir.names[old], to.dir.names[as]
 		switch {
 		case flags != 0:
 			return syscall.EINVAL
 		case i == nil:
 			return syscall.ENOENT
-		case old != nil && len(old.names) > 0:
+		case replaced != nil && len(replaced.names) > 0:
 			return syscall.ENOTEMPTY
-		case i == old:
+		case i == replaced:
 			return fs.OK
 		}
-		from.enter(nil)
-		to.enter(i)
+		n.disk.name(i, name{from, nil}, name{to, i})
 		return fs.OK
 	})
 }

@@ -296,6 +296,32 @@ func TestSomeIsKept(t *testing.T) {
 	}
 }
 
+// Names are kept in order: a name that takes another's place is there, or the other one is.
+func TestNamesAreKeptInOrder(t *testing.T) {
+	both, one, other := 0, 0, 0
+	for seed := range uint64(40) {
+		m := mount(t, Config{Keep: 0.5, Seed: seed})
+		m.write("a", "", true)
+		m.sync(".")
+		m.write("b", "", false)
+		m.must(os.Remove(m.path("a")))
+		m.blink()
+		switch got := strings.Join(m.tree(), " "); got {
+		case "a= b=":
+			both++
+		case "a=":
+			one++
+		case "b=":
+			other++
+		default:
+			t.Errorf("seed %d: %q", seed, got)
+		}
+	}
+	if both == 0 || one == 0 || other == 0 {
+		t.Errorf("%d times both, %d the old one, %d the new one", both, one, other)
+	}
+}
+
 // The test may have any change fail, which then did nothing.
 func TestBefore(t *testing.T) {
 	var heard []string

@@ -49,6 +49,8 @@ type Config struct {
 	NATSUser            string
 	NATSPassword        string
 	NATSReplicas        int // of each stream at NATSURL: 1 (default), 3 or 5
+	// UnsafeNoSync loses acknowledged commits with the power; see jetstream.Config. For the test of that.
+	UnsafeNoSync bool
 	// NATSListen is the host:port at which the embedded server takes services that read the feed; "": none.
 	NATSListen string
 
@@ -255,7 +257,7 @@ func (n *Node) jetstream(known events.Revision) (jetstream.Config, error) {
 		Dir: LogDir(n.config.Dir), URL: n.config.NATSURL, Logger: n.config.Logger,
 		Mark: known, JournalMark: n.Projector.Noted(), Preflight: n.config.Preflight,
 		CredentialsFile: n.config.NATSCredentialsFile, User: n.config.NATSUser, Password: n.config.NATSPassword,
-		Replicas: n.config.NATSReplicas, Listen: n.config.NATSListen,
+		Replicas: n.config.NATSReplicas, Listen: n.config.NATSListen, UnsafeNoSync: n.config.UnsafeNoSync,
 	}
 	if n.config.Offline {
 		cfg.Mark = max(cfg.Mark, 1) // a log to replay has a first commit; none is to be made
