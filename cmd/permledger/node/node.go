@@ -108,6 +108,8 @@ type Node struct {
 	source *source
 	keys   *keyring // nil when Offline
 
+	rotating sync.Mutex // held while the key is replaced
+
 	marking sync.Mutex
 	marked  mark // what mark.json holds
 
@@ -262,7 +264,7 @@ func (n *Node) openLedger(ctx context.Context) (err error) {
 		return err
 	}
 	n.onClose(n.Ledger.Close)
-	return n.keys.Keep(n.Projector.Head().Key)
+	return n.settleKeys(ctx)
 }
 
 func (n *Node) openKeys() (*keyring, error) {
