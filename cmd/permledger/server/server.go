@@ -30,6 +30,7 @@ type Config struct {
 	Feed      Feed // default: there is none
 
 	Checkpoints *node.Checkpoints
+	RotateKey   func(context.Context, events.Meta) (ledger.Receipt, error)
 
 	Ready func() error // nil while everything works, or what does not
 
@@ -53,8 +54,8 @@ type Feed interface {
 func ConfigFor(n *node.Node) Config {
 	c := Config{
 		Ledger: n.Ledger, Access: n.Access, Audit: n.Audit, Projector: n.Projector, Ready: n.Ready,
-		Checkpoints: n.Checkpoints,
-		Auth:        NewRootToken(n.RootToken, n.Administrator),
+		Checkpoints: n.Checkpoints, RotateKey: n.RotateKey,
+		Auth: NewRootToken(n.RootToken, n.Administrator),
 	}
 	if n.Feed != nil {
 		c.Feed = n.Feed
