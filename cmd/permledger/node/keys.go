@@ -160,17 +160,30 @@ func (r *keyring) file(k events.PublicKey) string {
 	return filepath.Join(r.dir, hex.EncodeToString(k[:8])+".pem")
 }
 
-// Keep forgets every key but one. It is called when the ledger is known to have that one: a key that signs
-// nothing any more is only there to be stolen.
+// Keep forgets every key but one. It is called when the ledger is known to have that one and nobody else uses the
+// directory: a key that signs nothing any more is only there to be stolen.
 func (r *keyring) Keep(want events.PublicKey) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.find(want) == nil {
 		return nil
 	}
+	return r.forget(func(k events.PublicKey) bool { return k != want })
+}
+
+// Forget forgets keys, wherever they are from.
+func (r *keyring) Forget(unwanted ...events.PublicKey) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.forget(func(k events.PublicKey) bool { return slices.Contains(unwanted, k) })
+}
+
+// forget removes files first: after a crash between the two a key is there again, and is forgotten again.
+func (r *keyring) forget(unwanted func(events.PublicKey) bool) error {
 	var errs []error
+	before := len(r.keys)
 	r.keys = slices.DeleteFunc(r.keys, func(k events.PrivateKey) bool {
-		if k.Public() == want {
+		if !unwanted(k.Public()) {
 			return false
 		}
 		if r.dir != "" {
@@ -180,7 +193,7 @@ func (r *keyring) Keep(want events.PublicKey) error {
 		}
 		return true
 	})
-	if len(errs) > 0 {
+	if r.dir != "" && len(r.keys) < before {
 		errs = append(errs, durable.SyncDir(r.dir))
 	}
 	return errors.Join(errs...)

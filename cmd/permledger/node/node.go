@@ -83,6 +83,11 @@ type Config struct {
 	Observer *ledger.Observer // default: nobody
 
 	elapsed func() time.Duration // what Clock is held against; nil: nothing
+
+	// A checkpoint is signed every CheckpointEvents events, default 1000, and at least every CheckpointInterval,
+	// default 1 min, even if nothing happened.
+	CheckpointEvents   int
+	CheckpointInterval time.Duration
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -101,6 +106,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.CheckpointEvents <= 0 {
+		c.CheckpointEvents = 1000
+	}
+	if c.CheckpointInterval <= 0 {
+		c.CheckpointInterval = time.Minute
+	}
 	if c.Administrator.IsZero() {
 		c.Administrator = events.Client("root")
 	}
@@ -116,8 +127,8 @@ func (c Config) withDefaults() (Config, error) {
 	return c, c.checkDisk()
 }
 
-// Node is everything, open. Its fields are for reading; Ledger and Feed are nil when Offline, and Feed and
-// Server in Memory.
+// Node is everything, open. Its fields are for reading; Ledger, Checkpoints and Feed are nil when Offline, and Feed
+// and Server in Memory.
 type Node struct {
 	Ledger    *ledger.Ledger
 	Log       ledger.Log
@@ -127,6 +138,8 @@ type Node struct {
 	Feed      *feed.Feed
 	Server    *jetstream.Server // the NATS side
 	Personal  *personal.Keys    // nil when Offline
+
+	Checkpoints *Checkpoints
 
 	Administrator  events.Principal
 	RootToken      string // "" when Offline
@@ -141,9 +154,10 @@ type Node struct {
 	source *source
 	keys   *keyring // nil when Offline
 
-	erased events.Position // erasures up to here are carried out; the opening's, then the agent's
-	clock  *clock
-	space  atomic.Int32 // a ledger.Space
+	erased   events.Position // erasures up to here are carried out; the opening's, then the agent's
+	clock    *clock
+	space    atomic.Int32 // a ledger.Space
+	rotating sync.Mutex   // held while the key is replaced
 
 	marking sync.Mutex
 	marked  mark // what mark.json holds
@@ -184,6 +198,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	if err == nil && !cfg.Offline {
 		err = n.openLedger(ctx)
+	}
+	if err == nil && !cfg.Offline {
+		err = n.openCheckpoints(ctx)
 	}
 	if err == nil && !cfg.Offline && !cfg.Memory {
 		err = n.openFeed(ctx)
@@ -304,6 +321,7 @@ func (n *Node) openLedger(ctx context.Context) (err error) {
 		}
 		n.onClose(n.writeMark) // after the ledger has written its last commit
 	}
+	n.onClose(n.closeCheckpoints) // the same
 	if n.keys, err = n.openKeys(); err != nil {
 		return err
 	}
@@ -315,7 +333,7 @@ func (n *Node) openLedger(ctx context.Context) (err error) {
 		return err
 	}
 	n.onClose(n.Ledger.Close)
-	return n.keys.Keep(n.Projector.Head().Key)
+	return n.settleKeys(ctx)
 }
 
 func (n *Node) openKeys() (*keyring, error) {
@@ -333,6 +351,13 @@ func (n *Node) journal() ledger.Journal {
 	return n.Log.(*memlog.Log)
 }
 
+func (n *Node) closeCheckpoints() error {
+	if n.Checkpoints == nil {
+		return nil
+	}
+	return n.Checkpoints.close()
+}
+
 func (n *Node) openFeed(ctx context.Context) (err error) {
 	n.Feed, err = feed.Start(ctx, feed.Config{
 		JetStream: n.Server.JetStream(), Source: n.Audit, Replicas: n.config.NATSReplicas,
@@ -346,12 +371,16 @@ func (n *Node) openFeed(ctx context.Context) (err error) {
 
 // startAgents starts the node's own goroutines. They are the first to end.
 func (n *Node) startAgents(ctx context.Context) {
-	if n.config.Memory || n.config.Offline {
+	if n.config.Offline {
 		return
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var agents sync.WaitGroup
 	n.onClose(func() error { stop(); agents.Wait(); return nil })
+	agents.Go(func() { n.Checkpoints.run(running) })
+	if n.config.Memory {
+		return
+	}
 	agents.Go(func() { n.keepMark(running) })
 	agents.Go(func() { n.erase(running) })
 	agents.Go(func() { n.keepChecking(running) })

@@ -74,6 +74,9 @@ func (s *Server) submit(ctx context.Context, in *submission, wire api.Request) (
 	if err != nil {
 		return nil, err
 	}
+	if wire.Proof {
+		s.proveReceipt(ctx, &receipt)
+	}
 	return answer(receipt.Revision, receipt), nil
 }
 

@@ -29,9 +29,13 @@ type Config struct {
 	Audit     *audit.Trail
 	Projector *projections.Projector
 	Personal  *personal.Keys
-	Feed      Feed                // default: there is none
-	Ready     func() error        // nil while everything works, or what does not
-	Space     func() ledger.Space // how much room there is; default: it is always open
+
+	Checkpoints *node.Checkpoints
+	RotateKey   func(context.Context, events.Meta) (ledger.Receipt, error)
+
+	Feed  Feed                // default: there is none
+	Ready func() error        // nil while everything works, or what does not
+	Space func() ledger.Space // how much room there is; default: it is always open
 
 	Auth      Authenticator
 	PublicURL string       // where clients find the server, for AuthZEN's metadata; never taken from a request
@@ -53,6 +57,7 @@ type Feed interface {
 func ConfigFor(n *node.Node) Config {
 	c := Config{
 		Ledger: n.Ledger, Access: n.Access, Audit: n.Audit, Projector: n.Projector, Personal: n.Personal, Ready: n.Ready,
+		Checkpoints: n.Checkpoints, RotateKey: n.RotateKey,
 		Auth: NewRootToken(n.RootToken, n.Administrator), Space: n.Space,
 	}
 	if n.Feed != nil {
@@ -97,6 +102,7 @@ func New(c Config) (*Server, error) {
 	s.registerQuestions()
 	s.registerDescriptions()
 	s.registerHistory()
+	s.registerProofs()
 	s.registerStatus()
 	s.registerAuthZEN()
 	s.plain(huma.Operation{
