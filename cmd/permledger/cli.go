@@ -109,6 +109,7 @@ Exit codes: 0 yes or done, 1 no, differences or rejects, 2 usage, 3 server or ne
 			root.AddCommand(v)
 		}
 	}
+	root.AddCommand(c.preflightVerb())
 	c.noteStart(root)
 	return root
 }

@@ -54,6 +54,7 @@ type killing struct {
 	t       *testing.T
 	dir     string
 	client  *consumers.Client
+	process *os.Process
 	mu      sync.Mutex
 	answers map[string]firstAnswer
 	unsure  []unsure // cut off: they may have happened
@@ -76,6 +77,7 @@ func (k *killing) serve() (stop func()) {
 	if err := cmd.Start(); err != nil {
 		k.t.Fatal(err)
 	}
+	k.process = cmd.Process
 	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()

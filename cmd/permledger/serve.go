@@ -35,7 +35,8 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 func (c *cli) nodeConfig(f nodeFlags) node.Config {
 	return node.Config{
 		Dir: f.data, NATSURL: f.natsURL, NATSCredentialsFile: f.natsCreds, NATSReplicas: f.natsReplica,
-		NATSUser: c.getenv("PERMLEDGER_NATS_USER"), NATSPassword: c.getenv("PERMLEDGER_NATS_PASSWORD"),
+		Preflight: preflight,
+		NATSUser:  c.getenv("PERMLEDGER_NATS_USER"), NATSPassword: c.getenv("PERMLEDGER_NATS_PASSWORD"),
 	}
 }
 

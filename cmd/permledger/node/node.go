@@ -46,6 +46,12 @@ type Config struct {
 	// Administrator is the first administrator of a new ledger, whose token is root.token. Default client:root.
 	Administrator events.Principal
 
+	// Preflight looks at the embedded server's store before it is opened, when it was not closed cleanly: see
+	// jetstream.Config. Default: nobody looks.
+	Preflight func(ctx context.Context, dir string) error
+	// CheckInterval is how often the log's streams are compared with what they must be. Default 5 s.
+	CheckInterval time.Duration
+
 	CacheBytes     int64            // of the views; default 128 MiB
 	NoticeInterval time.Duration    // how often starts and ends that have come are recorded; default 1 s, negative: never
 	Clock          func() time.Time // default time.Now
@@ -62,6 +68,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Administrator.IsZero() {
 		c.Administrator = events.Client("root")
+	}
+	if c.CheckInterval <= 0 {
+		c.CheckInterval = 5 * time.Second
 	}
 	switch {
 	case c.Memory == (c.Dir != ""):
@@ -96,6 +105,7 @@ type Node struct {
 
 	mu        sync.Mutex
 	following error // what keeps the views from following the log
+	unchecked error // what keeps the log from being checked
 
 	close []func() error // what Close does, last first
 }
@@ -186,7 +196,8 @@ func (n *Node) openLog(ctx context.Context, known events.Revision) error {
 
 func (n *Node) jetstream(known events.Revision) (jetstream.Config, error) {
 	cfg := jetstream.Config{
-		Dir: LogDir(n.config.Dir), URL: n.config.NATSURL, Mark: known, Logger: n.config.Logger,
+		Dir: LogDir(n.config.Dir), URL: n.config.NATSURL, Logger: n.config.Logger,
+		Mark: known, JournalMark: n.Projector.Noted(), Preflight: n.config.Preflight,
 		CredentialsFile: n.config.NATSCredentialsFile, User: n.config.NATSUser, Password: n.config.NATSPassword,
 		Replicas: n.config.NATSReplicas, Listen: n.config.NATSListen,
 	}
@@ -263,6 +274,7 @@ func (n *Node) startAgents(ctx context.Context) {
 	var agents sync.WaitGroup
 	n.onClose(func() error { stop(); agents.Wait(); return nil })
 	agents.Go(func() { n.keepMark(running) })
+	agents.Go(func() { n.keepChecking(running) })
 	if n.config.NATSURL != "" {
 		agents.Go(func() { n.follow(running) })
 	}
@@ -283,14 +295,22 @@ func (n *Node) Ready() error {
 		return err
 	}
 	n.mu.Lock()
-	following := n.following
+	following, unchecked := n.following, n.unchecked
 	n.mu.Unlock()
 	if following != nil {
 		return fmt.Errorf("follow the log: %w", following)
 	}
+	if unchecked != nil {
+		return fmt.Errorf("check the log: %w", unchecked)
+	}
 	if n.Ledger != nil {
 		if s := n.Ledger.Status(); !s.Ready {
 			return fmt.Errorf("ledger: %s", s.Reason)
+		}
+	}
+	if n.Server != nil {
+		if err := n.Server.StoreFailed(); err != nil {
+			return fmt.Errorf("nothing is stored until the server is restarted: %w", err)
 		}
 	}
 	if n.Feed != nil {
