@@ -10,7 +10,7 @@ import (
 
 // The test binary is the program, too: scripts and tests run it as "permledger".
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"permledger": main})
+	testscript.Main(m, map[string]func(){"permledger": main, "permledger-open": openDamaged, "permledger-bare": bareConsumer})
 }
 
 func readFile(t *testing.T, path string) string {
