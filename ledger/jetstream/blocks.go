@@ -7,12 +7,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"github.com/minio/highwayhash"
 
@@ -57,11 +59,12 @@ const (
 type streamFiles struct {
 	dir  string // of the stream: …/streams/<name>
 	name string
+	end  atomic.Pointer[position] // how far the block that is being written was looked at, see guard.go
 }
 
 // filesOf gives the files of a stream under the directory of a log.
 func filesOf(dir, account, stream string) *streamFiles {
-	return &streamFiles{filepath.Join(storeDir(dir), account, "streams", stream), stream}
+	return &streamFiles{dir: filepath.Join(storeDir(dir), account, "streams", stream), name: stream}
 }
 
 // block is one file.
@@ -109,16 +112,24 @@ func (b block) corrupt(offset int, format string, args ...any) error {
 	return fmt.Errorf("%w: %s at byte %d: %s", ledger.ErrCorrupt, b.path, offset, fmt.Sprintf(format, args...))
 }
 
-func (b block) read() ([]byte, error) {
-	info, err := os.Stat(b.path)
-	if err == nil && info.Size() > largestBlock {
+func (b block) read() ([]byte, error) { return b.readFrom(0) }
+
+// readFrom reads a block from a place on.
+func (b block) readFrom(at int) ([]byte, error) {
+	f, err := os.Open(b.path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: read a block: %w", ledger.ErrUnavailable, err)
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("%w: read a block: %w", ledger.ErrUnavailable, err)
+	}
+	if info.Size() > largestBlock {
 		return nil, b.corrupt(largestBlock, "no block is as large as %d bytes", info.Size())
 	}
-	var buf []byte
-	if err == nil {
-		buf, err = os.ReadFile(b.path)
-	}
-	if err != nil {
+	buf := make([]byte, max(0, int(info.Size())-at))
+	if _, err := io.ReadFull(io.NewSectionReader(f, int64(at), int64(len(buf))), buf); err != nil {
 		return nil, fmt.Errorf("%w: read a block: %w", ledger.ErrUnavailable, err)
 	}
 	return buf, nil

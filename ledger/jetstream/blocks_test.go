@@ -79,9 +79,22 @@ func TestBlockFormat(t *testing.T) {
 			t.Errorf("from %d: %+v", from, part)
 		}
 	}
-	if part := files.stretch(300, 301); !errors.Is(part.fault, ledger.ErrCorrupt) {
+	head = fill(t, s.Log(), head, 2)
+	if part := files.stretch(301, 302); part.to != 302 || part.fault != nil || files.end.Load().next != 303 {
+		t.Errorf("two more: %+v", part)
+	}
+	flipBit(t, cfg.Dir, fillOne(t, s, head))
+	if part := files.stretch(303, 303); !errors.Is(part.fault, ledger.ErrCorrupt) {
+		t.Errorf("a damaged one more: %+v", part)
+	}
+	if part := files.stretch(300, 304); !errors.Is(part.fault, ledger.ErrCorrupt) {
 		t.Errorf("a sequence that is not there: %+v", part)
 	}
+}
+
+func fillOne(t *testing.T, s *Server, head events.Head) events.Revision {
+	t.Helper()
+	return fill(t, s.Log(), head, 1).Revision
 }
 
 // Every single bit of a block that is flipped is found, and so is every place at which one is cut.

@@ -21,6 +21,9 @@ const stretchBytes = 64 << 20
 // stretch looks at the blocks that hold the sequences from from to to, or at the first of them. To read a
 // message the server loads its block, and what it does with a damaged one is told in blocks.go.
 func (f *streamFiles) stretch(from, to uint64) (part stretch) {
+	if f.lookOn(from, to) {
+		return stretch{to: to}
+	}
 	part.to = from - 1
 	blocks, at, err := f.holding(from)
 	if err != nil {
@@ -51,11 +54,48 @@ func (f *streamFiles) stretch(from, to uint64) (part stretch) {
 		if next > 0 {
 			part.to = next - 1
 		}
+		if at == len(blocks)-1 && next > 0 {
+			f.end.Store(&position{blocks[at], len(buf) - rest, next})
+		}
 	}
 	if at == len(blocks) && part.to < to {
 		part.fault = fmt.Errorf("%w: the blocks of stream %s end at sequence %d, it has %d", ledger.ErrCorrupt, f.name, part.to, to)
 	}
 	return part
+}
+
+// position is a place in the block that is being written: the record with sequence next begins there.
+type position struct {
+	block block
+	at    int
+	next  uint64
+}
+
+// lookOn goes on from where the last look at the end of the stream ended, when that is all there is to look at:
+// whoever reads each entry as it comes would look at the same megabytes again and again. What it reports whole
+// is; for everything else it reports false, and the long way has the reasons.
+func (f *streamFiles) lookOn(from, to uint64) bool {
+	p := f.end.Load()
+	if p == nil || from < p.next {
+		return false
+	}
+	buf, err := p.block.readFrom(p.at)
+	if err != nil {
+		return false
+	}
+	now := *p
+	_, err = p.block.scan(buf, func(r record) error {
+		next, err := r.follows(now.next)
+		if err == nil {
+			now.next, now.at = next, now.at+r.size
+		}
+		return err
+	})
+	if err != nil || now.next <= to {
+		return false
+	}
+	f.end.Store(&now)
+	return true
 }
 
 // follows reports what may come after r, if r may come at its place; 0 is any place.

@@ -24,7 +24,7 @@ func allStreams(dir string) (all []*streamFiles, err error) {
 	}
 	for _, path := range found {
 		if info, err := os.Stat(path); err == nil && info.IsDir() {
-			all = append(all, &streamFiles{path, filepath.Base(path)})
+			all = append(all, &streamFiles{dir: path, name: filepath.Base(path)})
 		}
 	}
 	return all, nil
