@@ -144,7 +144,7 @@ func TestPreflightOfAMillion(t *testing.T) {
 	}
 	state := cmd.ProcessState
 	t.Logf("%d messages of 600 bytes: %v, of which %v were worked, %d MB", n, time.Since(start).Round(time.Millisecond),
-		(state.UserTime()+state.SystemTime()).Round(time.Millisecond), maxRSS(cmd)>>10)
+		(state.UserTime() + state.SystemTime()).Round(time.Millisecond), maxRSS(cmd)>>10)
 }
 
 // publish stores messages without waiting for the disk, as no ledger does.
