@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -197,10 +198,14 @@ func (s *Server) openStreams(ctx context.Context) error {
 		return err
 	}
 	open := func(name, subject string) *stream {
-		return &stream{
+		opened := &stream{
 			conn: s.conn, js: js, pinned: pinned(name, subject, s.cfg.Replicas),
 			timeout: s.cfg.Timeout, maxPayload: s.cfg.MaxPayload,
 		}
+		if s.embedded != nil {
+			opened.blocks.dir = filepath.Join(s.cfg.Dir, "jetstream", ledgerAccount, "streams", name, "msgs")
+		}
+		return opened
 	}
 	commits, entries := open(s.cfg.LedgerStream, ledgerSubject), open(s.cfg.JournalStream, journalSubject)
 	logExists, err := commits.attach(ctx)
@@ -227,6 +232,11 @@ func (s *Server) openStreams(ctx context.Context) error {
 	}
 	if err := commits.open(ctx, uint64(s.cfg.Mark)); err != nil {
 		return err
+	}
+	if s.embedded != nil { // what was just made has names, too
+		if err := syncTree(s.cfg.Dir); err != nil {
+			return err
+		}
 	}
 	s.log, s.journal = newLog(commits), &Journal{entries}
 	s.onClose(s.log.Close)

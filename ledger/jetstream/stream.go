@@ -85,6 +85,7 @@ type stream struct {
 	pinned     natsjs.StreamConfig
 	timeout    time.Duration
 	maxPayload int
+	blocks     names // of its messages, when the server is embedded
 
 	seen atomic.Uint64 // the highest sequence known to be stored; it never goes back
 }
@@ -181,7 +182,8 @@ func (s *stream) last(ctx context.Context) (uint64, error) {
 // publish stores data as one message and returns its sequence.
 //
 // The crash points: before the message reaches the server nothing is stored; once it does, the server
-// checks, writes, syncs and answers, in this order, so an answer means it is on the disk; without an answer
+// checks, writes, syncs and answers, in this order, so an answer means it is on the disk, and so is the name of
+// the file it is in when blocks have settled; without an answer
 // it may be anywhere on that way, and still arrive. That is why a timeout is an unknown outcome and never a
 // failure.
 func (s *stream) publish(ctx context.Context, data []byte, opts ...natsjs.PublishOpt) (uint64, error) {
@@ -199,6 +201,9 @@ func (s *stream) publish(ctx context.Context, data []byte, opts ...natsjs.Publis
 	ack, err := s.js.Publish(bounded, s.pinned.Subjects[0], data, opts...)
 	if err != nil {
 		return 0, publishError(err)
+	}
+	if err := s.blocks.settle(); err != nil {
+		return 0, fmt.Errorf("%w: stored, in a file whose name may not be: %w", ledger.ErrUnknownOutcome, err)
 	}
 	s.saw(ack.Sequence)
 	return ack.Sequence, nil

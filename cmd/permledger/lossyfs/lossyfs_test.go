@@ -322,6 +322,26 @@ func TestNamesAreKeptInOrder(t *testing.T) {
 	}
 }
 
+// A change that is durable by an fsync is not made again, after one that came later.
+func TestWhatIsSyncedStays(t *testing.T) {
+	for seed := range uint64(10) {
+		m := mount(t, Config{Keep: 0.9, Seed: seed})
+		m.write("a", "1", false)
+		m.must(os.Remove(m.path("a")))
+		m.write("a", "2", true)
+		m.write("b", "", true)
+		m.rename("b", "c")
+		m.must(os.Remove(m.path("c")))
+		m.write("d", "3", true)
+		m.rename("d", "c")
+		m.sync("c")
+		m.blink()
+		if got := strings.Join(m.tree(), " "); got != "a=2 c=3" && got != "a=2 b= c=3" {
+			t.Errorf("seed %d: %q", seed, got)
+		}
+	}
+}
+
 // The test may have any change fail, which then did nothing.
 func TestBefore(t *testing.T) {
 	var heard []string

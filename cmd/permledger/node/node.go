@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -143,7 +142,7 @@ func (n *Node) onClose(undo func() error) { n.close = append(n.close, undo) }
 func (n *Node) openViews() error {
 	dir := ""
 	if !n.config.Memory {
-		err := os.MkdirAll(n.config.Dir, 0o700)
+		err := makeDir(n.config.Dir)
 		if err == nil {
 			n.marked, err = readMark(n.config.Dir)
 		}

@@ -73,6 +73,22 @@ func writeWhole(file string, content []byte) (err error) {
 	return syncDir(filepath.Dir(file))
 }
 
+// makeDir makes a directory, and those above it, so that they are there after a crash. Mode 0700.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	above := filepath.Dir(dir)
+	err := makeDir(above)
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return syncDir(above)
+}
+
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
