@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -344,9 +345,12 @@ func TestWhatIsSyncedStays(t *testing.T) {
 
 // The test may have any change fail, which then did nothing.
 func TestBefore(t *testing.T) {
+	var mu sync.Mutex // the hook is called by whoever serves the operation
 	var heard []string
 	var fail string
 	m := mount(t, Config{Before: func(operation string) error {
+		mu.Lock()
+		defer mu.Unlock()
 		heard = append(heard, operation)
 		if operation == fail {
 			return syscall.ENOSPC
@@ -358,10 +362,12 @@ func TestBefore(t *testing.T) {
 	m.sync(".")
 	m.must(os.Mkdir(m.path("d"), 0o700))
 	m.must(os.Remove(m.path("d")))
+	mu.Lock()
 	if want := []string{"create", "write", "fsync", "rename", "fsyncdir", "mkdir", "rmdir"}; !slices.Equal(heard, want) {
 		t.Errorf("heard %v, want %v", heard, want)
 	}
 	fail = "rename"
+	mu.Unlock()
 	if err := os.Rename(m.path("b"), m.path("c")); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("got %v", err)
 	}
