@@ -193,12 +193,17 @@ func open(ctx context.Context, cfg node.Config, listen, publicURL string) (_ *se
 			err = errors.Join(err, s.close())
 		}
 	}()
+	connections, err := node.FilesLeft()
+	if err != nil {
+		return nil, err
+	}
 	if s.node, err = node.Open(ctx, cfg); err != nil {
 		return nil, err
 	}
 	if s.listener, err = net.Listen("tcp", listen); err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
+	s.listener = limitConns(s.listener, connections)
 	s.url = "http://" + s.listener.Addr().String()
 	if publicURL == "" {
 		publicURL = s.url
