@@ -108,8 +108,8 @@ func marked(t testing.TB, k kept, r events.Revision) audit.Known {
 func TestVerifyFindsNothingInAWholeLedger(t *testing.T) {
 	t.Parallel()
 	for name, commits := range map[string][]events.Commit{
-		"signed":   signedHistory(t, 80, 700), // more than one batch
-		"unsigned": unsignedHistory(t, 81, 300),
+		"signed":   signedHistory(t, 80, 300), // more than one batch
+		"unsigned": unsignedHistory(t, 81, 100),
 		"one":      signedHistory(t, 82, 1),
 	} {
 		k := keep(t, commits)
@@ -165,7 +165,7 @@ func unsignedHistory(t testing.TB, seed uint64, n int) (commits []events.Commit)
 // One byte is changed somewhere, in the log or in a row: the side and the revision are named.
 func TestVerifyNamesTheSideAndTheRevision(t *testing.T) {
 	t.Parallel()
-	rounds := 40
+	rounds := 12
 	if full() {
 		rounds = 1000
 	}
@@ -452,7 +452,7 @@ var edits = map[string]func(*rand.Rand, *forgery){
 // itself is whole, so nothing else could. Without the key, nothing from outside is needed.
 func TestEditsByTheOperator(t *testing.T) {
 	t.Parallel()
-	rounds := 20
+	rounds := 5
 	if full() {
 		rounds = 200 // of each of the five
 	}

@@ -196,7 +196,7 @@ func (s *Server) openStreams(ctx context.Context) error {
 	open := func(name, subject string) *stream {
 		return &stream{
 			conn: s.conn, js: js, pinned: pinned(name, subject, s.cfg.Replicas),
-			timeout: s.cfg.Timeout, maxPayload: s.cfg.MaxPayload,
+			timeout: s.cfg.Timeout, maxPayload: s.cfg.MaxPayload, salvaged: s.cfg.Salvage,
 		}
 	}
 	commits, entries := open(s.cfg.LedgerStream, ledgerSubject), open(s.cfg.JournalStream, journalSubject)
@@ -207,6 +207,9 @@ func (s *Server) openStreams(ctx context.Context) error {
 	journalExists, err := entries.attach(ctx)
 	if err != nil {
 		return err
+	}
+	if s.cfg.Salvage {
+		return s.salvage(commits, entries, logExists, journalExists)
 	}
 	switch mark := s.cfg.Mark; {
 	case !logExists && mark > 0:
@@ -230,10 +233,22 @@ func (s *Server) openStreams(ctx context.Context) error {
 	return nil
 }
 
-// Log is the log of commits.
+// salvage takes the streams for what they are.
+func (s *Server) salvage(commits, entries *stream, logExists, journalExists bool) error {
+	if logExists {
+		s.log = newLog(commits)
+		s.onClose(s.log.Close)
+	}
+	if journalExists {
+		s.journal = &Journal{entries}
+	}
+	return nil
+}
+
+// Log is the log of commits; nil when it was to be salvaged and is not there.
 func (s *Server) Log() *Log { return s.log }
 
-// Journal is the journal of answers.
+// Journal is the journal of answers; nil when it was to be salvaged and is not there.
 func (s *Server) Journal() *Journal { return s.journal }
 
 // Conn is a connection for the feed of events. On the embedded server it is in an account of its own, from
@@ -258,10 +273,13 @@ func (s *Server) ClientURL() string {
 // Check compares both streams with what they must be, as Open does and every Last and Read of the log does
 // too. Worth a timer: on an external server anybody with the rights can change them under us.
 func (s *Server) Check(ctx context.Context) error {
-	if _, err := s.log.Last(ctx); err != nil {
+	if s.log == nil || s.journal == nil {
+		return fmt.Errorf("%w: the log or its journal is not there", ledger.ErrCorrupt)
+	}
+	if _, err := s.log.stream.state(ctx, false); err != nil {
 		return err
 	}
-	_, err := s.journal.last(ctx)
+	_, err := s.journal.stream.state(ctx, false)
 	return err
 }
 

@@ -85,6 +85,7 @@ type stream struct {
 	pinned     natsjs.StreamConfig
 	timeout    time.Duration
 	maxPayload int
+	salvaged   bool // to be read as far as it can be
 
 	seen atomic.Uint64 // the highest sequence known to be stored; it never goes back
 }
@@ -147,9 +148,11 @@ func (s *stream) open(ctx context.Context, mark uint64) error {
 	return nil
 }
 
-// last is the last sequence, of a stream that is configured as it must be and has lost nothing that can be
-// seen without reading it.
-func (s *stream) last(ctx context.Context) (uint64, error) {
+func (s *stream) last(ctx context.Context) (uint64, error) { return s.state(ctx, s.salvaged) }
+
+// state gives the last sequence, of a stream that is configured as it must be and has lost nothing that can be
+// seen without reading it; with salvaged, of any.
+func (s *stream) state(ctx context.Context, salvaged bool) (uint64, error) {
 	seen := s.seen.Load() // before the question: what is stored meanwhile may be in the answer or not
 	bounded, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -159,6 +162,9 @@ func (s *stream) last(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("%w: stream %s is gone", ledger.ErrCorrupt, s.name())
 	case err != nil:
 		return 0, fmt.Errorf("state of stream %s: %w", s.name(), unavailable(ctx, err))
+	}
+	if salvaged {
+		return info.State.LastSeq, nil
 	}
 	if err := drift(s.pinned, info.Config); err != nil {
 		return 0, err

@@ -49,6 +49,10 @@ type Config struct {
 	// Administrator is the first administrator of a new ledger, whose token is root.token. Default client:root.
 	Administrator events.Principal
 
+	// ScrubInterval is how long the scrubber rests between strides; 0 is a minute, negative is never. A pass over
+	// the whole ledger takes a day, or less. In Memory it rests for ever unless the interval is given.
+	ScrubInterval time.Duration
+
 	CacheBytes     int64            // of the views; default 128 MiB
 	NoticeInterval time.Duration    // how often starts and ends that have come are recorded; default 1 s, negative: never
 	Clock          func() time.Time // default time.Now
@@ -65,6 +69,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Administrator.IsZero() {
 		c.Administrator = events.Client("root")
+	}
+	if c.ScrubInterval == 0 && !c.Memory {
+		c.ScrubInterval = time.Minute
 	}
 	switch {
 	case c.Memory == (c.Dir != ""):
@@ -95,6 +102,9 @@ type Node struct {
 	source *source
 	keys   *keyring // nil when Offline
 
+	fork  *pendingFork // one that is being carried out
+	scrub scrubber
+
 	marking sync.Mutex
 	marked  mark // what mark.json holds
 
@@ -119,20 +129,17 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 			err = fmt.Errorf("open node: %w", errors.Join(err, n.Close()))
 		}
 	}()
-	if err = n.openViews(); err == nil {
-		err = n.openLog(ctx, max(n.marked.Revision, n.Projector.Head().Revision))
+	steps := []func(context.Context) error{n.openViews, n.openLog, n.holdLog, n.catchUp, n.rescrub}
+	if !cfg.Offline {
+		steps = append(steps, n.openLedger, n.recordFork)
 	}
-	if err == nil {
-		err = n.catchUp(ctx)
+	if !cfg.Offline && !cfg.Memory {
+		steps = append(steps, n.openFeed, n.finishFork)
 	}
-	if err == nil && !cfg.Offline {
-		err = n.openLedger(ctx)
-	}
-	if err == nil && !cfg.Offline && !cfg.Memory {
-		err = n.openFeed(ctx)
-	}
-	if err != nil {
-		return nil, err
+	for _, step := range steps {
+		if err = step(ctx); err != nil {
+			return nil, err
+		}
 	}
 	n.startAgents(ctx)
 	return n, nil
@@ -141,18 +148,29 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 // onClose remembers what Close must undo.
 func (n *Node) onClose(undo func() error) { n.close = append(n.close, undo) }
 
+// openDir makes the directory, sees to what was broken off in it, and reads the mark.
+func (n *Node) openDir() error {
+	err := os.MkdirAll(n.config.Dir, 0o700)
+	if err == nil {
+		err = n.checkPending()
+	}
+	if err == nil {
+		err = n.beginFork()
+	}
+	if err == nil {
+		n.marked, err = readMark(n.config.Dir)
+	}
+	return err
+}
+
 // openViews opens the store, and reads the mark beside it.
-func (n *Node) openViews() error {
+func (n *Node) openViews(context.Context) error {
 	dir := ""
 	if !n.config.Memory {
-		err := os.MkdirAll(n.config.Dir, 0o700)
-		if err == nil {
-			n.marked, err = readMark(n.config.Dir)
-		}
-		if err != nil {
+		if err := n.openDir(); err != nil {
 			return err
 		}
-		dir = filepath.Join(n.config.Dir, "views")
+		dir = viewsDir(n.config.Dir)
 	}
 	store, err := pebblekv.Open(dir, pebblekv.Options{CacheBytes: n.config.CacheBytes})
 	if err != nil {
@@ -167,19 +185,27 @@ func (n *Node) openViews() error {
 	return nil
 }
 
-// openLog opens the log, which must reach the revision known.
-func (n *Node) openLog(ctx context.Context, known events.Revision) error {
+// openLog opens the log, which must be there if anything is known of it.
+func (n *Node) openLog(ctx context.Context) error {
 	if n.config.Memory {
 		n.Log = memlog.Open(memlog.Config{})
 		n.onClose(n.Log.Close)
 		n.source.set(n.Log)
 		return nil
 	}
-	cfg, err := n.jetstream(known)
+	known := n.Projector.Head().Mark()
+	if n.marked.Revision > known.Revision {
+		known = n.marked.Mark
+	}
+	cfg, err := n.jetstream(min(known.Revision, 1)) // how far it must reach, holdLog says in more words
 	if err != nil {
 		return err
 	}
 	if n.Server, err = jetstream.Open(ctx, cfg); err != nil {
+		if errors.Is(err, ledger.ErrCorrupt) && known.Revision > 0 {
+			err = fmt.Errorf("this directory had revision %d of ledger %s: %w; \"permledger repair\" makes the log again from the views, "+
+				"if it is lost or damaged", known.Revision, known.Ledger, err)
+		}
 		return err
 	}
 	n.onClose(n.Server.Close)
@@ -276,12 +302,18 @@ func (n *Node) openFeed(ctx context.Context) (err error) {
 
 // startAgents starts the node's own goroutines. They are the first to end.
 func (n *Node) startAgents(ctx context.Context) {
-	if n.config.Memory || n.config.Offline {
+	if n.config.Offline || n.config.Memory && n.config.ScrubInterval <= 0 {
 		return
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var agents sync.WaitGroup
 	n.onClose(func() error { stop(); agents.Wait(); return nil })
+	if n.config.ScrubInterval > 0 {
+		agents.Go(func() { n.keepScrubbing(running) })
+	}
+	if n.config.Memory {
+		return
+	}
 	agents.Go(func() { n.keepMark(running) })
 	if n.config.NATSURL != "" {
 		agents.Go(func() { n.follow(running) })

@@ -185,7 +185,8 @@ func jsonRequest[T any](s *Server) *huma.RequestBody {
 }
 
 // requestSchemas are what clients send: nothing that is not in them is taken.
-var requestSchemas = map[string]bool{"Request": true, "CatalogLoad": true, "Expectation": true, "Approval": true}
+var requestSchemas = map[string]bool{"Request": true, "CatalogLoad": true, "Expectation": true, "Approval": true,
+	"VerifyRequest": true, "KeptMark": true}
 
 // openapi encodes the document once, after every route is registered. huma's words for Go types are corrected
 // where they say too much: lists are never null, and answers may gain members.

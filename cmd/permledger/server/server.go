@@ -8,12 +8,14 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/permledger/permledger/cmd/permledger/node"
+	"github.com/permledger/permledger/consumers/api"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 	"github.com/permledger/permledger/projections"
@@ -27,8 +29,10 @@ type Config struct {
 	Access    *access.View
 	Audit     *audit.Trail
 	Projector *projections.Projector
-	Feed      Feed         // default: there is none
-	Ready     func() error // nil while everything works, or what does not
+	Feed      Feed                    // default: there is none
+	Ready     func() error            // nil while everything works, or what does not
+	Verify    Verify                  // default: it cannot be asked for
+	Scrubbed  func() *api.ScrubStatus // default: the server does not scrub
 
 	Auth      Authenticator
 	PublicURL string       // where clients find the server, for AuthZEN's metadata; never taken from a request
@@ -52,6 +56,13 @@ func ConfigFor(n *node.Node) Config {
 		Ledger: n.Ledger, Access: n.Access, Audit: n.Audit, Projector: n.Projector, Ready: n.Ready,
 		Auth: NewRootToken(n.RootToken, n.Administrator),
 	}
+	c.Verify = n.Verify
+	if n.Scrubs() {
+		c.Scrubbed = func() *api.ScrubStatus {
+			s := n.Scrubbed()
+			return &api.ScrubStatus{Revision: s.Revision, At: s.At, Passes: s.Passes, Fault: s.Fault}
+		}
+	}
 	if n.Feed != nil {
 		c.Feed = n.Feed
 	}
@@ -67,6 +78,7 @@ type Server struct {
 	problemResponse *huma.Response
 	document        []byte
 	closing         chan struct{} // closed when Serve is asked to end
+	verifying       sync.Mutex    // held by the one verification
 }
 
 // New registers every route.
@@ -92,6 +104,7 @@ func New(c Config) (*Server, error) {
 	s.registerDescriptions()
 	s.registerHistory()
 	s.registerStatus()
+	s.registerVerify()
 	s.registerAuthZEN()
 	s.plain(huma.Operation{
 		Method: http.MethodGet, Path: "/openapi.json", Tags: []string{"about"}, Security: []map[string][]string{},
