@@ -243,7 +243,7 @@ func (n *Node) recordFork(ctx context.Context) error {
 	f := n.fork
 	_, err := n.Ledger.Submit(ctx, ledger.Request{
 		Tenant: events.DefaultTenant,
-		Meta:   events.Meta{Actor: n.Administrator, Origin: events.OriginLedger, Reason: f.Reason, Key: "accept-fork " + f.ID.String()},
+		Meta:   events.Meta{Actor: n.Administrator, Reason: f.Reason, Key: "accept-fork " + f.ID.String()},
 		Commands: []ledger.Command{
 			ledger.AcceptFork{Lost: f.Lost, Kept: f.Kept},
 		},
