@@ -43,6 +43,8 @@ them, which must come from elsewhere, too.`,
 			var report api.VerifyReport
 			if where.data != "" {
 				report, err = c.verifyData(cmd.Context(), where, known, trusted)
+			} else if keys != "" && len(files) == 0 {
+				err = usagef("--key without --checkpoint needs --data: the server's own word about its keys shows nothing")
 			} else {
 				report, err = c.askVerify(cmd.Context(), known)
 			}
@@ -55,7 +57,6 @@ them, which must come from elsewhere, too.`,
 	where.addTo(cmd)
 	cmd.Flags().StringArrayVar(&files, "checkpoint", nil, "a checkpoint of this ledger that was kept elsewhere; may be given several times")
 	cmd.Flags().StringVar(&keys, "key", "", "the ledger's verifier key, or a file with its keys and their revisions")
-	cmd.MarkFlagsMutuallyExclusive("data", "server")
 	return cmd
 }
 
