@@ -99,7 +99,8 @@ Exit codes: 0 yes or done, 1 no, differences or rejects, 2 usage, 3 server or ne
 		title string
 		verbs []*cobra.Command
 	}{
-		{"Run:", []*cobra.Command{c.demoVerb(), c.serveVerb(), c.statusVerb(), c.replayVerb(), c.rebuildVerb(), c.versionVerb()}},
+		{"Run:", []*cobra.Command{c.demoVerb(), c.serveVerb(), c.statusVerb(), c.replayVerb(), c.rebuildVerb(), c.verifyVerb(), c.repairVerb(),
+			c.acceptForkVerb(), c.versionVerb()}},
 		{"Ask:", []*cobra.Command{c.checkVerb(), c.canWhatVerb(), c.whoCanVerb(), c.historyVerb(), c.intervalsVerb(),
 			c.diffVerb(), c.claimsVerb(), c.exportVerb(), c.watchVerb()}},
 		{"Change:", []*cobra.Command{c.catalogVerb(), c.roleVerb(), c.groupVerb(), c.grantVerb(), c.revokeVerb(),
