@@ -16,7 +16,6 @@ import (
 	"github.com/permledger/permledger/projections/audit"
 	"github.com/permledger/permledger/projections/audit/checkpoint"
 	"github.com/permledger/permledger/projections/pebblekv"
-	"github.com/permledger/permledger/projections/receipts"
 )
 
 // full reports whether the tests run with the full counts rather than a sample.
@@ -552,7 +551,7 @@ func BenchmarkVerify(b *testing.B) {
 				log.add(w.seal(b, header, evs[:size]))
 			}
 			s := openStore(b, b.TempDir(), pebblekv.Options{})
-			p, err := projections.Open(s, log, audit.Rows{}, receipts.Rows{})
+			p, err := projections.Open(s, log, audit.Rows{})
 			must(b, err)
 			must(b, p.CatchUp(b.Context()))
 			for b.Loop() {
