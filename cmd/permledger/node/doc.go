@@ -20,4 +20,9 @@
 //	mark.json         how far the log had got, beside the views that remember it too
 //	jetstream/        the embedded NATS server's store: the log, the journal, the feed
 //	views/            Pebble: everything that is answered from; the log makes it again
+//	scrub.json        how far the scrubber is, and what it found
+//
+// What was damaged or given up stays beside them, as jetstream.damaged-1, views.damaged-1, views.fork-1 and so on;
+// *.new is what a repair was making. While repair.json is there nothing is served, and an accepted fork that is not
+// carried out yet is in fork.json.
 package node

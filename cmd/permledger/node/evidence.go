@@ -123,6 +123,10 @@ func (e *Evidence) openViews() error {
 	if e.Projector, e.ViewsErr = projections.Open(store, log, Views()...); e.ViewsErr == nil {
 		e.views, e.ViewsErr = e.Projector.Inspect()
 	}
+	if e.ViewsErr == nil && errors.Is(e.Projector.Halted(), projections.ErrSchema) {
+		e.views.Close()
+		e.views, e.ViewsErr = nil, e.Projector.Halted() // whole, perhaps, and not for this build to read
+	}
 	if e.ViewsErr != nil {
 		e.Projector = nil
 		return nil
