@@ -16,7 +16,6 @@ import (
 	"github.com/permledger/permledger/projections/audit"
 	"github.com/permledger/permledger/projections/audit/checkpoint"
 	"github.com/permledger/permledger/projections/pebblekv"
-	"github.com/permledger/permledger/projections/receipts"
 )
 
 // full reports whether the tests run with the full counts rather than a sample.
@@ -482,11 +481,12 @@ func TestEditsByTheOperator(t *testing.T) {
 			if len(report.Faults) != 1 || report.Faults[0].Side != audit.SideCheckpoint {
 				t.Fatalf("%s %d: not found: %+v", name, round, report)
 			}
-			if name == "cut" {
-				continue // what is left is as the ledger wrote it: only what is known from elsewhere tells
+			forged, signed := withoutTheKey(t, commits, edited(mallory))
+			if signed == 0 {
+				continue // the end is cut off, and what is left is as the ledger wrote it: only what is known from elsewhere tells
 			}
 			k.log.stored = nil
-			k.log.add(withoutTheKey(t, commits, edited(mallory))...)
+			k.log.add(forged...)
 			v = k.verification(t)
 			v.Views = nil // he has the views as well
 			if report := verify(t, v); !report.Bad(audit.SideLog) {
@@ -496,21 +496,22 @@ func TestEditsByTheOperator(t *testing.T) {
 	}
 }
 
-// withoutTheKey keeps the commits before the edit as they were, with their signatures.
-func withoutTheKey(t testing.TB, was, edited []events.Commit) []events.Commit {
+// withoutTheKey keeps the commits before the edit as they were, with their signatures, and says how many of the
+// others had to be signed.
+func withoutTheKey(t testing.TB, was, edited []events.Commit) (out []events.Commit, signed int) {
 	t.Helper()
 	i := 0
 	for i < min(len(was), len(edited)) && sameEvents(was[i], edited[i]) {
 		i++
 	}
-	out := slices.Clone(was[:i])
+	out = slices.Clone(was[:i])
 	head := out[i-1].Head()
 	for _, c := range edited[i:] {
 		sealed, err := events.Seal(head, c.Header, c.Events, signer(66))
 		must(t, err)
 		out, head = append(out, sealed), sealed.Head()
 	}
-	return out
+	return out, len(edited) - i
 }
 
 func sameEvents(a, b events.Commit) bool {
@@ -552,7 +553,7 @@ func BenchmarkVerify(b *testing.B) {
 				log.add(w.seal(b, header, evs[:size]))
 			}
 			s := openStore(b, b.TempDir(), pebblekv.Options{})
-			p, err := projections.Open(s, log, audit.Rows{}, receipts.Rows{})
+			p, err := projections.Open(s, log, audit.Rows{})
 			must(b, err)
 			must(b, p.CatchUp(b.Context()))
 			for b.Loop() {

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/permledger/permledger/cmd/permledger/node"
 	"github.com/permledger/permledger/events"
@@ -440,4 +442,64 @@ func TestScrub(t *testing.T) {
 	}
 	repaired(t, dir)
 	works(t, dir, head)
+}
+
+// A verification beside a ledger that writes is of one moment, and finds nothing in a ledger that is whole; and the
+// scrubber, on its timer, halts one that is not.
+func TestVerifyAndScrubBesideWrites(t *testing.T) {
+	n := open(t, node.Config{Memory: true, ScrubInterval: time.Millisecond})
+	written := make(chan error, 1)
+	go func() {
+		for i := range 150 {
+			_, err := n.Ledger.Submit(context.Background(), ledger.Request{
+				Tenant: events.DefaultTenant, Meta: events.Meta{Actor: n.Administrator},
+				Commands: []ledger.Command{ledger.CreateRole{Role: events.Role(fmt.Sprint(i))}},
+			})
+			if err != nil {
+				written <- err
+				return
+			}
+		}
+		written <- nil
+	}()
+	for done := false; !done; {
+		select {
+		case err := <-written:
+			if err != nil {
+				t.Fatal(err)
+			}
+			done = true
+		default:
+		}
+		report, err := n.Verify(t.Context(), audit.Verification{})
+		if err != nil || !report.Whole() {
+			t.Fatalf("%+v, %v", report, err)
+		}
+	}
+	for n.Scrubbed().Passes == 0 {
+		if err := n.Ready(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	n.Log.(*memlog.Log).Replace(40, []byte("{}"))
+	<-halted(n)
+	if s := n.Scrubbed(); s.Faulty != 40 || n.Ready() == nil {
+		t.Errorf("%+v, ready: %v", s, n.Ready())
+	}
+}
+
+// halted is closed when the node's projector is halted.
+func halted(n *node.Node) <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for changed := n.Projector.Changed(); n.Projector.Halted() == nil; changed = n.Projector.Changed() {
+			<-changed
+		}
+		for n.Scrubbed().Fault == "" { // it halts first and tells then
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	return done
 }

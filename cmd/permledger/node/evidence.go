@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
@@ -110,8 +109,8 @@ func (e *Evidence) openViews() error {
 	}
 	store, err := pebblekv.Open(dir, pebblekv.Options{CacheBytes: e.config.CacheBytes})
 	if err != nil {
-		if errors.Is(err, syscall.EAGAIN) {
-			return fmt.Errorf("%w: views in %s are in use by another process", ledger.ErrUnavailable, dir)
+		if inUse := pebblekv.InUse(dir); inUse != nil {
+			return fmt.Errorf("%w: the views: %w", ledger.ErrUnavailable, inUse)
 		}
 		e.ViewsErr = err
 		return nil
@@ -123,6 +122,10 @@ func (e *Evidence) openViews() error {
 	}
 	if e.Projector, e.ViewsErr = projections.Open(store, log, Views()...); e.ViewsErr == nil {
 		e.views, e.ViewsErr = e.Projector.Inspect()
+	}
+	if e.ViewsErr == nil && errors.Is(e.Projector.Halted(), projections.ErrSchema) {
+		e.views.Close()
+		e.views, e.ViewsErr = nil, e.Projector.Halted() // whole, perhaps, and not for this build to read
 	}
 	if e.ViewsErr != nil {
 		e.Projector = nil

@@ -142,19 +142,18 @@ func (e *Evidence) FindFork(ctx context.Context, progress func(events.Head)) (Fo
 	if err != nil {
 		return Fork{}, fmt.Errorf("the log is not one to go on from: %w", err)
 	}
-	f := Fork{Kept: report.Head.Mark(), Lost: e.Mark, key: report.Head.Key}
+	f := Fork{Kept: report.Head.Mark(), key: report.Head.Key}
 	f.Kept.Root = report.Root
-	if head := e.Head(); head.Revision > f.Lost.Revision {
-		f.Lost = head.Mark()
+	for _, known := range []events.Mark{e.Mark, e.Head().Mark()} { // which may be of different histories
+		has, err := e.has(ctx, known, f.Kept.Revision)
+		if err != nil {
+			return Fork{}, err
+		}
+		if !has && known.Revision >= f.Lost.Revision {
+			f.Lost = known
+		}
 	}
-	same, err := e.has(ctx, f.Lost, f.Kept.Revision)
-	if err == nil && same && e.Mark.Revision > 0 { // the views and the mark may be of different histories
-		same, err = e.has(ctx, e.Mark, f.Kept.Revision)
-	}
-	if err != nil {
-		return Fork{}, err
-	}
-	if f.Lost.Revision == 0 || same {
+	if f.Lost.Revision == 0 {
 		return Fork{}, ErrNoFork
 	}
 	return f, e.measure(ctx, &f)
@@ -171,7 +170,7 @@ func (e *Evidence) has(ctx context.Context, m events.Mark, last events.Revision)
 // measure finds the last commit that both sides have, and what comes after it in the archive. An archive that
 // cannot be read says nothing of it.
 func (e *Evidence) measure(ctx context.Context, f *Fork) error {
-	if e.views == nil || e.views.Head.Revision < f.Lost.Revision || e.Projector.Halted() != nil {
+	if e.views == nil || e.views.Head.Hash != f.Lost.Hash || e.Projector.Halted() != nil {
 		return nil
 	}
 	trail := audit.NewTrail(e.Projector)

@@ -275,7 +275,7 @@ func (n *Node) openLog(ctx context.Context) error {
 	n.onClose(n.Server.Close)
 	n.Log = n.Server.Log()
 	n.source.set(n.Log)
-	return nil
+	return n.checkPending() // again, with the lock of the log: a repair may have ended just before
 }
 
 func (n *Node) jetstream(known events.Revision) (jetstream.Config, error) {

@@ -249,16 +249,14 @@ func (e *Evidence) Carry(ctx context.Context, r *Repair, progress func(what stri
 		}
 		p.add(dir, "views", newViews)
 	}
-	if err := e.Close(); err != nil {
-		return nil, err
-	}
-	if err := writePending(dir, repairName, p); err != nil {
-		return nil, err
-	}
 	for _, x := range p.Exchanges {
 		if exists(filepath.Join(dir, x.Name)) {
 			kept = append(kept, x.Kept)
 		}
+	}
+	// Written while the locks are held: who gets them next, sees it.
+	if err := errors.Join(writePending(dir, repairName, p), e.Close()); err != nil {
+		return nil, err
 	}
 	_, err = FinishRepair(dir)
 	return kept, err
