@@ -133,6 +133,18 @@ type provedUnder struct {
 	Policy   bool            `json:"policy_met,omitempty"` // the cosignatures asked for are there
 }
 
+func underOf(cp checkpoint.Checkpoint, policy bool) provedUnder {
+	return provedUnder{cp.Size, cp.Root, cp.Revision, cp.Head, cp.At, policy}
+}
+
+// cosigned makes sure that a checkpoint has the cosignatures that a policy asks for, if there is one.
+func cosigned(signed []byte, policy *witness.Group) error {
+	if policy != nil && !policy.Satisfied(signed) {
+		return integrityError{errors.New("the checkpoint is not cosigned by the witnesses that the policy asks for")}
+	}
+	return nil
+}
+
 func checkProof(b []byte, keys checkpoint.Keys, policy *witness.Group) (provedEvent, error) {
 	p, err := checkpoint.ParseProof(b)
 	if errors.Is(err, checkpoint.ErrNoProof) {
@@ -145,13 +157,13 @@ func checkProof(b []byte, keys checkpoint.Keys, policy *witness.Group) (provedEv
 	if err != nil {
 		return provedEvent{}, err
 	}
-	if policy != nil && !policy.Satisfied(p.Checkpoint) {
-		return provedEvent{}, integrityError{errors.New("the checkpoint is not cosigned by the witnesses that the policy asks for")}
+	if err := cosigned(p.Checkpoint, policy); err != nil {
+		return provedEvent{}, err
 	}
 	cp := proved.Checkpoint
 	return provedEvent{
 		Ledger: cp.Ledger, Position: p.Position, AtMost: cp.Revision, Event: p.Event,
-		Checkpoint: provedUnder{cp.Size, cp.Root, cp.Revision, cp.Head, cp.At, policy != nil},
+		Checkpoint: underOf(cp, policy != nil),
 		recorded:   proved.Event,
 	}, nil
 }
