@@ -79,18 +79,24 @@ func (f *trustFlags) read() (keys checkpoint.Keys, policy *witness.Group, err er
 		}
 		keys = append(keys, more...)
 	}
-	if f.policy == "" {
-		return keys, nil, nil
+	policy, err = readPolicy(f.policy)
+	return keys, policy, err
+}
+
+// readPolicy reads a file that says which witnesses somebody trusts; "" is none.
+func readPolicy(file string) (*witness.Group, error) {
+	if file == "" {
+		return nil, nil
 	}
-	b, err := readSmall(f.policy)
+	b, err := readSmall(file)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	group, err := witness.ParsePolicy(b)
 	if err != nil {
-		return nil, nil, usagef("%s: %w", f.policy, err)
+		return nil, usagef("%s: %w", file, err)
 	}
-	return keys, &group, nil
+	return &group, nil
 }
 
 // maxSmall bounds what is read as a whole: a proof is little longer than its event.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/transparency-dev/formats/witness"
 
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
@@ -54,6 +55,8 @@ type Config struct {
 	// default 1 min, even if nothing happened.
 	CheckpointEvents   int
 	CheckpointInterval time.Duration
+	// WitnessPolicy says which witnesses are asked to cosign checkpoints; default nobody.
+	WitnessPolicy *witness.Group
 
 	NoticeInterval time.Duration    // how often starts and ends that have come are recorded; default 1 s, negative: never
 	Clock          func() time.Time // default time.Now
@@ -309,6 +312,9 @@ func (n *Node) startAgents(ctx context.Context) {
 	var agents sync.WaitGroup
 	n.onClose(func() error { stop(); agents.Wait(); return nil })
 	agents.Go(func() { n.Checkpoints.run(running) })
+	if w := n.Checkpoints.witnesses; w != nil {
+		agents.Go(func() { w.run(running) })
+	}
 	if n.config.Memory {
 		return
 	}

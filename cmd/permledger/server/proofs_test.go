@@ -184,3 +184,21 @@ func hashBundle(bundle []byte) (hashes [][]byte, err error) {
 	}
 	return hashes, nil
 }
+
+func TestStatusTellsOfCheckpoints(t *testing.T) {
+	w := newWorldAt(t, time.Now, nil)
+	signed, err := w.node.Checkpoints.Sign(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cp, err := checkpoint.Parse(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := w.client.Status(t.Context())
+	want := api.CheckpointStatus{Position: cp.Size, Revision: cp.Revision, SignedAt: cp.At}
+	if err != nil || s.Checkpoint == nil || s.Checkpoint.Error != "" || s.Checkpoint.Witnesses != nil ||
+		s.Checkpoint.Position != want.Position || s.Checkpoint.Revision != want.Revision || s.Checkpoint.SignedAt != want.SignedAt {
+		t.Errorf("%+v, %v, want %+v", s.Checkpoint, err, want)
+	}
+}
