@@ -25,6 +25,12 @@ func (c *Client) Proof(ctx context.Context, event string) ([]byte, error) {
 	return fetch(ctx, c, "/v1/events/"+segment(event)+"/proof", nil)
 }
 
+// Tiles gives a file of the ledger's tree by its name in a tree of tiles: "checkpoint", "tile/0/000",
+// "tile/entries/000.p/5" (c2sp.org/tlog-tiles).
+func (c *Client) Tiles(ctx context.Context, name string) ([]byte, error) {
+	return fetch(ctx, c, "/v1/tlog/"+name, nil)
+}
+
 // Keys lists the keys of the ledger.
 func (c *Client) Keys(ctx context.Context) (api.Keys, error) {
 	return get[api.Keys](ctx, c, "/v1/keys", nil)

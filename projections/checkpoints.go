@@ -34,8 +34,8 @@ const (
 	latestOfSize = 'l'
 )
 
-// KeepCheckpoint keeps a signed checkpoint of so many events, signed at an instant that is not before that of any
-// kept one. The same one again, perhaps with more signatures, takes the place of what was kept of it. It is
+// KeepCheckpoint keeps a signed checkpoint of so many events. A new one is signed at an instant that is not before that
+// of any kept one; the same one again, with more signatures, takes the place of what is kept of it. It is
 // durable when KeepCheckpoint returns nil: what was signed is not forgotten by a crash, and the commits it speaks
 // of, which no replay could change any more, become durable with it.
 func (p *Projector) KeepCheckpoint(size events.Position, at events.Instant, signed []byte) error {
@@ -44,9 +44,13 @@ func (p *Projector) KeepCheckpoint(size events.Position, at events.Instant, sign
 	w := p.store.NewWrite()
 	defer w.Discard()
 	key := keyCheckpoint(size, firstOfSize)
-	first, there, err := w.Get(key)
-	if err == nil && there && instantOf(first) != at {
+	before, there, err := w.Get(key)
+	if err == nil && there && instantOf(before) != at {
 		key = keyCheckpoint(size, latestOfSize)
+		before, there, err = w.Get(key)
+	}
+	if err == nil && there && instantOf(before) > at {
+		return nil // what was kept of it has been replaced
 	}
 	if err == nil {
 		err = w.Set(key, append(binary.BigEndian.AppendUint64(nil, uint64(at)), signed...))

@@ -79,18 +79,24 @@ func (f *trustFlags) read() (keys checkpoint.Keys, policy *witness.Group, err er
 		}
 		keys = append(keys, more...)
 	}
-	if f.policy == "" {
-		return keys, nil, nil
+	policy, err = readPolicy(f.policy)
+	return keys, policy, err
+}
+
+// readPolicy reads a file that says which witnesses somebody trusts; "" is none.
+func readPolicy(file string) (*witness.Group, error) {
+	if file == "" {
+		return nil, nil
 	}
-	b, err := readSmall(f.policy)
+	b, err := readSmall(file)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	group, err := witness.ParsePolicy(b)
 	if err != nil {
-		return nil, nil, usagef("%s: %w", f.policy, err)
+		return nil, usagef("%s: %w", file, err)
 	}
-	return keys, &group, nil
+	return &group, nil
 }
 
 // maxSmall bounds what is read as a whole: a proof is little longer than its event.
@@ -133,6 +139,18 @@ type provedUnder struct {
 	Policy   bool            `json:"policy_met,omitempty"` // the cosignatures asked for are there
 }
 
+func underOf(cp checkpoint.Checkpoint, policy bool) provedUnder {
+	return provedUnder{cp.Size, cp.Root, cp.Revision, cp.Head, cp.At, policy}
+}
+
+// cosigned makes sure that a checkpoint has the cosignatures that a policy asks for, if there is one.
+func cosigned(signed []byte, policy *witness.Group) error {
+	if policy != nil && !policy.Satisfied(signed) {
+		return integrityError{errors.New("the checkpoint is not cosigned by the witnesses that the policy asks for")}
+	}
+	return nil
+}
+
 func checkProof(b []byte, keys checkpoint.Keys, policy *witness.Group) (provedEvent, error) {
 	p, err := checkpoint.ParseProof(b)
 	if errors.Is(err, checkpoint.ErrNoProof) {
@@ -145,13 +163,13 @@ func checkProof(b []byte, keys checkpoint.Keys, policy *witness.Group) (provedEv
 	if err != nil {
 		return provedEvent{}, err
 	}
-	if policy != nil && !policy.Satisfied(p.Checkpoint) {
-		return provedEvent{}, integrityError{errors.New("the checkpoint is not cosigned by the witnesses that the policy asks for")}
+	if err := cosigned(p.Checkpoint, policy); err != nil {
+		return provedEvent{}, err
 	}
 	cp := proved.Checkpoint
 	return provedEvent{
 		Ledger: cp.Ledger, Position: p.Position, AtMost: cp.Revision, Event: p.Event,
-		Checkpoint: provedUnder{cp.Size, cp.Root, cp.Revision, cp.Head, cp.At, policy != nil},
+		Checkpoint: underOf(cp, policy != nil),
 		recorded:   proved.Event,
 	}, nil
 }

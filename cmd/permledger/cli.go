@@ -105,7 +105,7 @@ Exit codes: 0 yes or done, 1 no, differences or rejects, 2 usage, 3 server or ne
 			c.diffVerb(), c.claimsVerb(), c.exportVerb(), c.watchVerb()}},
 		{"Change:", []*cobra.Command{c.catalogVerb(), c.roleVerb(), c.groupVerb(), c.grantVerb(), c.revokeVerb(),
 			c.assignVerb(), c.unassignVerb(), c.correctVerb(), c.principalVerb(), c.eraseVerb(), c.tenantVerb(), c.adminVerb(), c.importVerb()}},
-		{"Prove:", []*cobra.Command{c.proveVerb(), c.checkProofVerb(), c.keyVerb()}},
+		{"Prove:", []*cobra.Command{c.proveVerb(), c.checkProofVerb(), c.checkTilesVerb(), c.keyVerb()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
 		for _, v := range g.verbs {

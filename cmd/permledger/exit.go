@@ -9,6 +9,7 @@ import (
 	"github.com/permledger/permledger/ledger"
 	"github.com/permledger/permledger/projections"
 	"github.com/permledger/permledger/projections/audit/checkpoint"
+	"github.com/permledger/permledger/projections/audit/tiles"
 	"github.com/permledger/permledger/projections/pebblekv"
 )
 
@@ -113,7 +114,7 @@ func exitOf(err error) exit {
 	case errors.As(err, &integrity), errors.Is(err, events.ErrBroken), errors.Is(err, events.ErrMalformed),
 		errors.Is(err, events.ErrUnknownEvent), errors.Is(err, ledger.ErrCorrupt), errors.Is(err, projections.ErrHalted),
 		errors.Is(err, projections.ErrDiffers), errors.Is(err, pebblekv.ErrDamaged), errors.Is(err, checkpoint.ErrSignature),
-		errors.Is(err, checkpoint.ErrUnproved):
+		errors.Is(err, checkpoint.ErrUnproved), errors.Is(err, tiles.ErrTampered):
 		return exitIntegrity
 	}
 	return exitServer

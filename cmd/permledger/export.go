@@ -3,7 +3,7 @@ package main
 import "github.com/spf13/cobra"
 
 func (c *cli) exportVerb() *cobra.Command {
-	return parent("export", "Write out what the ledger knows", c.exportEffectiveVerb())
+	return parent("export", "Write out what the ledger knows", c.exportEffectiveVerb(), c.exportTilesVerb())
 }
 
 func (c *cli) exportEffectiveVerb() *cobra.Command {

@@ -145,6 +145,8 @@ func forbidden(dir, path string) string {
 		return "NATS is known in ledger/jetstream, projections/feed, consumers and cmd"
 	case strings.HasPrefix(path, "github.com/nats-io/") && strings.HasPrefix(dir, "consumers/api"):
 		return "consumers/api is what travels, whatever carries it"
+	case strings.HasPrefix(path, "github.com/transparency-dev/tessera"):
+		return "Tessera is the third party that tests bring"
 	case strings.HasPrefix(path, "github.com/cockroachdb/pebble") && dir != "projections/pebblekv":
 		return "Pebble is known in projections/pebblekv"
 	}
@@ -173,6 +175,7 @@ func TestForbidden(t *testing.T) {
 		{"projections/feed", "github.com/nats-io/nats.go/jetstream", false},
 		{"consumers", "github.com/nats-io/nats.go", false},
 		{"consumers/api", "github.com/nats-io/nats.go", true},
+		{"projections/audit/tiles", "github.com/transparency-dev/tessera/client", true},
 		{"consumers", module + "cmd/permledger/server", true},
 		{"cmd/permledger/node", module + "projections", false},
 	} {

@@ -65,7 +65,7 @@ func (c *cli) openOffline(ctx context.Context, f nodeFlags, replace node.Replace
 
 func (c *cli) serveVerb() *cobra.Command {
 	var where nodeFlags
-	var listen, natsListen, publicURL, level string
+	var listen, natsListen, publicURL, level, policy string
 	var limits limitFlags
 	cmd := &cobra.Command{
 		Use:   "serve --data DIR",
@@ -84,6 +84,9 @@ administrator, readable by its owner only. It ends at an interrupt, after the re
 			cfg := c.nodeConfig(where)
 			cfg.NATSListen, cfg.Logger = natsListen, logger
 			limits.set(&cfg)
+			if cfg.WitnessPolicy, err = readPolicy(policy); err != nil {
+				return err
+			}
 			return c.serve(cmd.Context(), cfg, listen, publicURL)
 		},
 	}
@@ -91,6 +94,7 @@ administrator, readable by its owner only. It ends at an interrupt, after the re
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "where HTTP is answered; port 0 picks one")
 	cmd.Flags().StringVar(&natsListen, "nats-listen", "", "where the embedded NATS takes services that read the feed; default nowhere")
 	cmd.Flags().StringVar(&publicURL, "public-url", "", "how clients reach this server; default http:// and the address it listens on")
+	cmd.Flags().StringVar(&policy, "witness-policy", "", "a file that names the witnesses who are asked to cosign checkpoints (c2sp.org/tlog-witness)")
 	cmd.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	limits.add(cmd)
 	cmd.MarkFlagsMutuallyExclusive("nats-url", "nats-listen")

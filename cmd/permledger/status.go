@@ -76,5 +76,22 @@ func statusText(w io.Writer, s api.Status) {
 		}
 		fmt.Fprintln(w)
 	}
+	if s.Checkpoint != nil {
+		checkpointText(w, *s.Checkpoint)
+	}
 	fmt.Fprintf(w, "  version      %s\n", s.Version)
+}
+
+func checkpointText(w io.Writer, c api.CheckpointStatus) {
+	fmt.Fprintf(w, "  checkpoint   of position %d, signed at %s\n", c.Position, c.SignedAt)
+	if c.Error != "" {
+		fmt.Fprintf(w, "               %s\n", oneLine(c.Error))
+	}
+	for _, witness := range c.Witnesses {
+		said := "cosigns"
+		if witness.Error != "" {
+			said = "does not cosign: " + oneLine(witness.Error)
+		}
+		fmt.Fprintf(w, "  witness      %s %s\n", witness.Name, said)
+	}
 }

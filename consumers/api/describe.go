@@ -106,6 +106,23 @@ type Status struct {
 	Feed       *FeedStatus     `json:"feed,omitempty"`   // absent when the server has none
 	Scrub      *ScrubStatus    `json:"scrub,omitempty"`  // absent when the server does not scrub
 	Version    string          `json:"version"`          // of the server
+
+	Checkpoint *CheckpointStatus `json:"checkpoint,omitempty"` // the newest one signed
+}
+
+// CheckpointStatus says how far the ledger has signed what it holds.
+type CheckpointStatus struct {
+	Position  events.Position `json:"position"`
+	Revision  events.Revision `json:"revision"`
+	SignedAt  events.Instant  `json:"signed_at"`
+	Error     string          `json:"error,omitempty"`     // why the last one was not signed or not written
+	Witnesses []WitnessStatus `json:"witnesses,omitempty"` // those who are asked to cosign, by name
+}
+
+// WitnessStatus says what became of asking a witness the last time.
+type WitnessStatus struct {
+	Name  string `json:"name"`
+	Error string `json:"error,omitempty"` // absent: it cosigned
 }
 
 // FeedStatus says how far the feed of events to services got.

@@ -46,19 +46,27 @@ type Checkpoints struct {
 	every     events.Position
 	interval  time.Duration
 
-	signing sync.Mutex
-	kept    checkpoint.Checkpoint // the newest one kept; its zero value is before the first event
+	witnesses *witnesses // nil without a policy
 
-	mu     sync.Mutex
-	latest []byte
-	err    error
+	signing       sync.Mutex
+	kept          checkpoint.Checkpoint // the newest one kept; its zero value is before the first event
+	witnessed     []byte                // the newest one with the cosignatures the policy asks for
+	witnessedSize events.Position
+
+	mu      sync.Mutex
+	latest  []byte
+	changed chan struct{} // closed and replaced when there is a new latest
+	err     error
 }
 
 // openCheckpoints holds what was signed before against the ledger, and signs how it is now.
 func (n *Node) openCheckpoints(ctx context.Context) error {
 	c := &Checkpoints{
 		projector: n.Projector, trail: n.Audit, keys: n.keys, clock: n.config.Clock, logger: n.config.Logger,
-		every: events.Position(n.config.CheckpointEvents), interval: n.config.CheckpointInterval,
+		every: events.Position(n.config.CheckpointEvents), interval: n.config.CheckpointInterval, changed: make(chan struct{}),
+	}
+	if n.config.WitnessPolicy != nil {
+		c.witnesses = newWitnesses(c, *n.config.WitnessPolicy)
 	}
 	if !n.config.Memory {
 		c.file = CheckpointFile(n.config.Dir)
@@ -94,6 +102,9 @@ func (c *Checkpoints) resume(ctx context.Context) error {
 	if ok {
 		if c.kept, err = c.verify(ctx, tree, keys, kept); err != nil {
 			return fmt.Errorf("the newest checkpoint kept: %w", err)
+		}
+		if c.witnesses != nil && c.witnesses.policy.Satisfied(kept) {
+			c.witnessed, c.witnessedSize = kept, c.kept.Size
 		}
 	}
 	filed, err := c.readFile()
@@ -209,11 +220,14 @@ func (c *Checkpoints) sign(ctx context.Context) ([]byte, error) {
 	return signed, nil
 }
 
-// Covering gives a checkpoint that covers an event: the newest one, or one signed now. Callers that come together
-// share one.
+// Covering gives a checkpoint that covers an event: the newest one with all cosignatures, else the newest one, else
+// one signed now. Callers that come together share one.
 func (c *Checkpoints) Covering(ctx context.Context, position events.Position) ([]byte, error) {
 	c.signing.Lock()
 	defer c.signing.Unlock()
+	if c.witnessedSize >= position && c.witnessed != nil {
+		return c.witnessed, nil
+	}
 	if latest := c.Latest(); latest != nil && c.kept.Size >= position {
 		return latest, nil
 	}
@@ -305,9 +319,7 @@ func (c *Checkpoints) keep(cp checkpoint.Checkpoint, signed []byte) error {
 		return err
 	}
 	c.kept = cp
-	c.mu.Lock()
-	c.latest = signed
-	c.mu.Unlock()
+	c.show(signed)
 	if c.publish != nil {
 		if err := c.publish(signed); err != nil { // there is a later one to come
 			c.logger.Warn("the checkpoint was not published", "error", err)
@@ -317,6 +329,21 @@ func (c *Checkpoints) keep(cp checkpoint.Checkpoint, signed []byte) error {
 		return nil
 	}
 	return durable.WriteFile(c.file, signed)
+}
+
+func (c *Checkpoints) show(signed []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.latest = signed
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// Changed is closed when there is another Latest.
+func (c *Checkpoints) Changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
 }
 
 // run signs until ctx ends or the projector halts.

@@ -43,7 +43,7 @@ func newRig(t *testing.T) *rig {
 	})
 	r.signs = &Checkpoints{
 		projector: p, trail: audit.NewTrail(p), keys: keys, clock: time.Now, logger: slog.New(slog.DiscardHandler),
-		every: 1000, interval: time.Hour,
+		every: 1000, interval: time.Hour, changed: make(chan struct{}),
 	}
 	return r
 }

@@ -420,7 +420,7 @@ func TestScrub(t *testing.T) {
 		t.Errorf("after a restart: %+v", s)
 	}
 	tamper(t, node.LogDir(dir), "role-004", "role-0x4") // a start would see it, so it happens after that
-	if !hasRole(t, n, "role-004", 0) { // the control: nothing else notices
+	if !hasRole(t, n, "role-004", 0) {                  // the control: nothing else notices
 		t.Error("there is no role-004")
 	}
 	if err := n.Scrub(t.Context()); err != nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/transparency-dev/formats/witness"
 
 	"github.com/permledger/permledger/cmd/permledger/durable"
 	"github.com/permledger/permledger/cmd/permledger/personal"
@@ -88,6 +89,8 @@ type Config struct {
 	// default 1 min, even if nothing happened.
 	CheckpointEvents   int
 	CheckpointInterval time.Duration
+	// WitnessPolicy says which witnesses are asked to cosign checkpoints; default nobody.
+	WitnessPolicy *witness.Group
 
 	// ScrubInterval is how long the scrubber rests between strides; 0 is a minute, negative is never. A pass over
 	// the whole ledger takes a day, or less. In Memory it rests for ever unless the interval is given.
@@ -390,6 +393,9 @@ func (n *Node) startAgents(ctx context.Context) {
 		agents.Go(func() { n.keepScrubbing(running) })
 	}
 	agents.Go(func() { n.Checkpoints.run(running) })
+	if w := n.Checkpoints.witnesses; w != nil {
+		agents.Go(func() { w.run(running) })
+	}
 	if n.config.Memory {
 		return
 	}

@@ -45,6 +45,10 @@ func (s *Server) registerProofs() {
 		"A checkpoint (c2sp.org/tlog-checkpoint)"), s.checkpoint)
 	register(s, bytesOf(query("/v1/events/{id}/proof", "That an event is in the ledger, by its id or position"), textType,
 		"A proof (c2sp.org/tlog-proof)"), s.proof)
+	register(s, bytesOf(query("/v1/tlog/checkpoint", "How far the ledger had got, signed: the checkpoint of the tiles"), textType,
+		"A checkpoint (c2sp.org/tlog-checkpoint)"), s.tilesCheckpoint)
+	register(s, bytesOf(query("/v1/tlog/tile/{path...}", "A tile of the Merkle tree, or a bundle of events"), bytesType,
+		"A tile (c2sp.org/tlog-tiles)"), s.tile)
 	keys := query("/v1/keys", "The keys of the ledger and the revisions whose checkpoints they sign")
 	keys.Tags = []string{"proof"}
 	register(s, keys, s.keys)
@@ -54,6 +58,28 @@ func (s *Server) registerProofs() {
 		RequestBody:  jsonRequest[api.KeyRotation](s),
 		MaxBodyBytes: api.MaxBodyBytes + 1, Middlewares: huma.Middlewares{withBody}, SkipValidateBody: true,
 	}, s.rotateKey)
+}
+
+type tilesCheckpointInput struct{ request }
+
+func (s *Server) tilesCheckpoint(ctx context.Context, in *tilesCheckpointInput) (*written, error) {
+	return s.checkpoint(ctx, &checkpointInput{request: in.request})
+}
+
+type tileInput struct {
+	request
+	Path string `path:"path" doc:"As in 0/x001/234 or entries/000.p/5"`
+}
+
+// tile answers a tile. A tile of that name never has other contents, so it may be kept for ever by whoever asked.
+func (s *Server) tile(ctx context.Context, in *tileInput) (*written, error) {
+	tree, err := s.config.Audit.Tree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer tree.Close()
+	content, err := tree.Tile("tile/" + in.Path)
+	return &written{bytesType, "private, max-age=31536000, immutable", content}, err
 }
 
 type proofInput struct {

@@ -3,9 +3,17 @@ package server
 import (
 	"errors"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/transparency-dev/merkle/rfc6962"
+	tessera "github.com/transparency-dev/tessera/api"
+	"github.com/transparency-dev/tessera/client"
+	"github.com/transparency-dev/tessera/fsck"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/permledger/permledger/cmd/permledger/node"
 	"github.com/permledger/permledger/consumers/api"
@@ -121,4 +129,76 @@ func TestKeysOverHTTP(t *testing.T) {
 	}
 	status, header, body := w.ask("POST", "/v1/keys/rotate", `{"key":"mine"}`)
 	w.isProblem("a key of one's own", status, header, body, api.CodeInvalid, "")
+}
+
+// Tessera reads the tree over HTTP as it reads any other, with our token, and finds it whole.
+func TestTesseraReadsOurTree(t *testing.T) {
+	w := newWorldAt(t, time.Now, nil).camunda()
+	for i := range 300 {
+		w.do(api.Command{Do: "role.create", Role: events.Role(strconv.Itoa(i))})
+	}
+	if _, err := w.node.Checkpoints.Sign(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.do(api.Command{Do: "role.create", Role: "after"}) // the tree has grown beyond the checkpoint
+	base, err := url.Parse(w.http.URL + "/v1/tlog/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from, err := client.NewHTTPFetcher(base, w.http.Client())
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := w.node.Projector.Head()
+	verifier, err := note.NewVerifier(checkpoint.VerifierKey(head.Ledger, head.Key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func() error {
+		return fsck.New(checkpoint.Origin(head.Ledger), verifier, from, hashBundle, fsck.Opts{N: 2}).Check(t.Context())
+	}
+	if err := check(); err == nil {
+		t.Error("without our token it reads it, too")
+	}
+	from.SetAuthorizationHeader("Bearer " + w.node.RootToken)
+	if err := check(); err != nil {
+		t.Error(err)
+	}
+	status, header, body := w.ask("GET", "/v1/tlog/tile/0/000", "")
+	if status != http.StatusOK || len(body) != 256*32 || !strings.Contains(header.Get("Cache-Control"), "immutable") || header.Get("Content-Type") != bytesType {
+		t.Errorf("a full tile: %d %v, %d bytes", status, header, len(body))
+	}
+	status, header, body = w.ask("GET", "/v1/tlog/tile/0/999", "")
+	w.isProblem("a tile that is not there yet", status, header, body, api.CodeNotFound, "")
+	status, header, body = w.ask("GET", "/v1/tlog/tile/root", "")
+	w.isProblem("no tile", status, header, body, api.CodeInvalid, "tile")
+}
+
+func hashBundle(bundle []byte) (hashes [][]byte, err error) {
+	var entries tessera.EntryBundle
+	if err := entries.UnmarshalText(bundle); err != nil {
+		return nil, err
+	}
+	for _, e := range entries.Entries {
+		hashes = append(hashes, rfc6962.DefaultHasher.HashLeaf(e))
+	}
+	return hashes, nil
+}
+
+func TestStatusTellsOfCheckpoints(t *testing.T) {
+	w := newWorldAt(t, time.Now, nil)
+	signed, err := w.node.Checkpoints.Sign(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cp, err := checkpoint.Parse(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := w.client.Status(t.Context())
+	want := api.CheckpointStatus{Position: cp.Size, Revision: cp.Revision, SignedAt: cp.At}
+	if err != nil || s.Checkpoint == nil || s.Checkpoint.Error != "" || s.Checkpoint.Witnesses != nil ||
+		s.Checkpoint.Position != want.Position || s.Checkpoint.Revision != want.Revision || s.Checkpoint.SignedAt != want.SignedAt {
+		t.Errorf("%+v, %v, want %+v", s.Checkpoint, err, want)
+	}
 }

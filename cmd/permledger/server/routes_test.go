@@ -47,6 +47,8 @@ var authMatrix = map[string]int{
 	"GET /v1/status":                         http.StatusUnauthorized,
 	"GET /v1/checkpoint":                     http.StatusUnauthorized,
 	"GET /v1/events/{id}/proof":              http.StatusUnauthorized,
+	"GET /v1/tlog/checkpoint":                http.StatusUnauthorized,
+	"GET /v1/tlog/tile/{path...}":            http.StatusUnauthorized,
 	"GET /v1/keys":                           http.StatusUnauthorized,
 	"POST /v1/keys/rotate":                   http.StatusUnauthorized,
 	"POST /access/v1/evaluation":             http.StatusUnauthorized,

@@ -2,12 +2,15 @@ package server
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/permledger/permledger/consumers/api"
 	"github.com/permledger/permledger/projections/access"
+	"github.com/permledger/permledger/projections/audit/checkpoint"
 )
 
 func wireGrantee(g access.Grantee) any { return api.Grantee(g) }
@@ -46,7 +49,29 @@ func (s *Server) status(context.Context, *statusInput) (*answered[api.Status], e
 	if s.config.Scrubbed != nil {
 		out.Scrub = s.config.Scrubbed()
 	}
+	out.Checkpoint = s.checkpointStatus()
 	return answer(head.Revision, out), nil
+}
+
+func (s *Server) checkpointStatus() *api.CheckpointStatus {
+	signs := s.config.Checkpoints
+	cp, err := checkpoint.Parse(signs.Latest())
+	if failed := signs.Err(); failed != nil {
+		err = failed
+	}
+	out := &api.CheckpointStatus{Position: cp.Size, Revision: cp.Revision, SignedAt: cp.At}
+	if err != nil {
+		out.Error = err.Error()
+	}
+	witnesses := signs.Witnesses()
+	for _, name := range slices.Sorted(maps.Keys(witnesses)) {
+		w := api.WitnessStatus{Name: name}
+		if err := witnesses[name]; err != nil {
+			w.Error = err.Error()
+		}
+		out.Witnesses = append(out.Witnesses, w)
+	}
+	return out
 }
 
 func (s *Server) livez(w http.ResponseWriter, _ *http.Request) { writeJSON(w, `{"status":"alive"}`) }
