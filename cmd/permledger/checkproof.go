@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -52,70 +50,6 @@ Exit code 0: the proof holds. 6: it does not. 2: the file is no proof.`,
 	trust.add(cmd)
 	must(cmd.MarkFlagRequired("key"))
 	return cmd
-}
-
-// trustFlags say whom somebody trusts who checks what a ledger signed.
-type trustFlags struct {
-	keys   []string
-	policy string
-}
-
-func (f *trustFlags) add(cmd *cobra.Command) {
-	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "a key of the ledger, or a file of keys; may be given several times")
-	cmd.Flags().StringVar(&f.policy, "policy", "", "a file that says whose cosignatures are needed besides")
-}
-
-func (f *trustFlags) read() (keys checkpoint.Keys, policy *witness.Group, err error) {
-	for _, text := range f.keys {
-		b, err := readSmall(text)
-		if err == nil {
-			text = string(b)
-		} else if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(text, "+") {
-			return nil, nil, err
-		}
-		more, err := checkpoint.ParseKeys(text)
-		if err != nil {
-			return nil, nil, err
-		}
-		keys = append(keys, more...)
-	}
-	policy, err = readPolicy(f.policy)
-	return keys, policy, err
-}
-
-// readPolicy reads a file that says which witnesses somebody trusts; "" is none.
-func readPolicy(file string) (*witness.Group, error) {
-	if file == "" {
-		return nil, nil
-	}
-	b, err := readSmall(file)
-	if err != nil {
-		return nil, err
-	}
-	group, err := witness.ParsePolicy(b)
-	if err != nil {
-		return nil, usagef("%s: %w", file, err)
-	}
-	return &group, nil
-}
-
-// maxSmall bounds what is read as a whole: a proof is little longer than its event.
-const maxSmall = 1 << 20
-
-func readSmall(file string) ([]byte, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxSmall+1))
-	if err == nil && len(b) > maxSmall {
-		err = fmt.Errorf("read %s: it has more than %d bytes", file, maxSmall)
-	}
-	if err != nil {
-		return nil, usageError{err}
-	}
-	return b, nil
 }
 
 // provedEvent is what a proof shows, for people and for programs.

@@ -33,7 +33,7 @@ file ends up the same, byte for byte, as if nothing had happened; on standard ou
 it was broken off at may come twice.
 
 With --state the views are made once more, too, and the state after each revision is held against the one that
-the live ledger had and its checkpoints state. The first revision that differs ends it with exit code 6.`,
+the live ledger had and that its checkpoints state, also those kept elsewhere (--checkpoint FILE --key KEY). The first revision that differs ends it with exit code 6.`,
 		Example: `  permledger replay --data ledger-data -o jsonl
   permledger replay --data ledger-data --from 40 --to 41
   permledger replay --data ledger-data -o csv --principal user:alice --since 2026-01-01 --until 2026-04-01
@@ -41,6 +41,10 @@ the live ledger had and its checkpoints state. The first revision that differs e
 		Args:        cobra.NoArgs,
 		Annotations: printsEvents,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			held, _, err := f.held.read()
+			if err != nil {
+				return err
+			}
 			filter, err := c.replayFilter(f, cmd.Flags().Changed("tenant"))
 			if err != nil {
 				return err
@@ -55,7 +59,7 @@ the live ledger had and its checkpoints state. The first revision that differs e
 			defer func() { err = errors.Join(err, n.Close()) }()
 			err = c.replay(cmd.Context(), &replay{log: n.Log, known: n.Projector}, f, filter)
 			if err == nil && f.state {
-				err = c.replayState(cmd.Context(), n, nil)
+				err = c.replayState(cmd.Context(), n, held)
 			}
 			return err
 		},
@@ -98,6 +102,7 @@ type replayFlags struct {
 	since, until                 string
 	out, cursor                  string
 	state                        bool
+	held                         heldFlags
 }
 
 func (f *replayFlags) add(flags *pflag.FlagSet) {
@@ -114,6 +119,7 @@ func (f *replayFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.out, "out", "", "write to this new file instead of standard output")
 	flags.StringVar(&f.cursor, "cursor", "", "keep in this file how far it got, and go on from there")
 	flags.BoolVar(&f.state, "state", false, "also make the views once more and compare the state at every revision")
+	f.held.add(flags)
 	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "kind" {
 			name = "type"
@@ -169,6 +175,8 @@ func (f replayFlags) check(in format) error {
 	switch {
 	case f.to != 0 && f.to < f.from:
 		return usagef("--to %d is before --from %d", f.to, f.from)
+	case len(f.held.files) > 0 && !f.state:
+		return usagef("--checkpoint is compared with the state: give --state, too")
 	case f.cursor == "":
 		return nil
 	case in == formatTable || in == formatJSON || in == formatYAML:

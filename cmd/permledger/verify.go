@@ -20,8 +20,7 @@ import (
 
 func (c *cli) verifyVerb() *cobra.Command {
 	var where nodeFlags
-	var files []string
-	var keys string
+	var held heldFlags
 	cmd := &cobra.Command{
 		Use:   "verify [--data DIR]",
 		Short: "Hold the log against the archive against the tree; exit 6 on a fault",
@@ -36,14 +35,14 @@ them, which must come from elsewhere, too.`,
   permledger verify --data ledger-data --checkpoint 2026-03-01.checkpoint --key ledger.keys`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			known, trusted, err := outside(files, keys)
+			known, trusted, err := outside(held)
 			if err != nil {
 				return err
 			}
 			var report api.VerifyReport
 			if where.data != "" {
 				report, err = c.verifyData(cmd.Context(), where, known, trusted)
-			} else if keys != "" && len(files) == 0 {
+			} else if len(held.keys) > 0 && len(held.files) == 0 {
 				err = usagef("--key without --checkpoint needs --data: the server's own word about its keys shows nothing")
 			} else {
 				report, err = c.askVerify(cmd.Context(), known)
@@ -55,43 +54,17 @@ them, which must come from elsewhere, too.`,
 		},
 	}
 	where.addTo(cmd)
-	cmd.Flags().StringArrayVar(&files, "checkpoint", nil, "a checkpoint of this ledger that was kept elsewhere; may be given several times")
-	cmd.Flags().StringVar(&keys, "key", "", "the ledger's verifier key, or a file with its keys and their revisions")
+	held.add(cmd.Flags())
 	return cmd
 }
 
-// outside reads what was kept elsewhere, and believes only what a trusted key signed.
-func outside(files []string, keys string) (known []audit.Known, trusted checkpoint.Keys, err error) {
-	if keys != "" {
-		if trusted, err = readKeys(keys); err != nil {
-			return nil, nil, err
-		}
+// outside is what was kept elsewhere as a verification takes it.
+func outside(f heldFlags) (known []audit.Known, trusted checkpoint.Keys, err error) {
+	held, trusted, err := f.read()
+	for i, c := range held {
+		known = append(known, audit.Known{Name: f.files[i], Mark: c.Mark()})
 	}
-	if len(files) > 0 && trusted == nil {
-		return nil, nil, usagef("--checkpoint needs --key: nothing else says that the ledger signed it")
-	}
-	for _, file := range files {
-		b, err := os.ReadFile(file)
-		if err != nil {
-			return nil, nil, usageError{err}
-		}
-		at, err := checkpoint.Open(b, trusted)
-		if err != nil {
-			return nil, nil, integrityError{fmt.Errorf("%s: %w", file, err)}
-		}
-		known = append(known, audit.Known{Name: file, Mark: events.Mark{
-			Ledger: at.Ledger, Revision: at.Revision, Hash: at.Head, Position: at.Size, Root: at.Root,
-		}})
-	}
-	return known, trusted, nil
-}
-
-// readKeys takes a verifier key itself, or the name of a file with some.
-func readKeys(s string) (checkpoint.Keys, error) {
-	if b, err := os.ReadFile(s); err == nil {
-		s = string(b)
-	}
-	return checkpoint.ParseKeys(s)
+	return known, trusted, err
 }
 
 func (c *cli) verifyData(ctx context.Context, where nodeFlags, known []audit.Known, trusted checkpoint.Keys) (_ api.VerifyReport, err error) {
@@ -105,7 +78,7 @@ func (c *cli) verifyData(ctx context.Context, where nodeFlags, known []audit.Kno
 		return api.VerifyReport{}, integrityError{fmt.Errorf("there is neither a log (%w) nor an archive (%w)", e.LogErr, e.ViewsErr)}
 	}
 	v.Known = append(v.Known, known...)
-	if trusted != nil {
+	if len(trusted) > 0 {
 		v.Trusted = trusted.Has
 	}
 	last := e.Head().Revision

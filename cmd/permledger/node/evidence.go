@@ -13,6 +13,7 @@ import (
 	"github.com/permledger/permledger/ledger/jetstream"
 	"github.com/permledger/permledger/projections"
 	"github.com/permledger/permledger/projections/audit"
+	"github.com/permledger/permledger/projections/audit/checkpoint"
 	"github.com/permledger/permledger/projections/pebblekv"
 )
 
@@ -141,10 +142,27 @@ func lost(err error) bool { return errors.Is(err, ledger.ErrCorrupt) }
 // Verification holds everything that is there against each other and against the mark.
 func (e *Evidence) Verification() audit.Verification {
 	v := audit.Verification{Lost: lost, Views: e.views, Known: knownMark(e.Mark)}
+	if e.Projector != nil {
+		v.Known = append(v.Known, knownCheckpoints(e.Projector)...)
+	}
 	if e.Log != nil {
 		v.Source = e.Log
 	}
 	return v
+}
+
+// knownCheckpoints are the checkpoints that the ledger itself kept, as far as they can be read. Nobody's word is
+// taken for them: a history that was edited together with them needs one from elsewhere.
+func knownCheckpoints(p *projections.Projector) (known []audit.Known) {
+	for signed, err := range p.Checkpoints(context.Background()) {
+		if err != nil {
+			break
+		}
+		if c, err := checkpoint.Parse(signed); err == nil {
+			known = append(known, audit.Known{Name: fmt.Sprintf("the checkpoint of revision %d", c.Revision), Mark: c.Mark()})
+		}
+	}
+	return known
 }
 
 func knownMark(m events.Mark) []audit.Known {
@@ -168,6 +186,7 @@ func (n *Node) Verify(ctx context.Context, v audit.Verification) (audit.Report, 
 	n.marking.Lock()
 	v.Known = append(knownMark(n.marked.Mark), v.Known...)
 	n.marking.Unlock()
+	v.Known = append(v.Known, knownCheckpoints(n.Projector)...)
 	views, err := n.Projector.Inspect() // after the mark, so that they have what it has
 	if err != nil {
 		return audit.Report{}, err

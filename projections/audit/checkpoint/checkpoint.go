@@ -60,6 +60,11 @@ func (c Checkpoint) Text() string {
 		c.Revision, c.Head, c.Schema, c.State, c.At)
 }
 
+// Mark is c as a mark: what it says of the log and the tree.
+func (c Checkpoint) Mark() events.Mark {
+	return events.Mark{Ledger: c.Ledger, Revision: c.Revision, Hash: c.Head, Position: c.Size, Root: c.Root}
+}
+
 // parse reads what Text writes and nothing else.
 func parse(text string) (c Checkpoint, err error) {
 	malformed := func(what string) (Checkpoint, error) {

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/permledger/permledger/projections/audit/checkpoint"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/transparency-dev/formats/witness"
+)
+
+// trustFlags say whom somebody trusts who checks what a ledger signed.
+type trustFlags struct {
+	keys   []string
+	policy string
+}
+
+func (f *trustFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "a key of the ledger, or a file of keys; may be given several times")
+	cmd.Flags().StringVar(&f.policy, "policy", "", "a file that says whose cosignatures are needed besides")
+}
+
+func (f *trustFlags) read() (keys checkpoint.Keys, policy *witness.Group, err error) {
+	if keys, err = readKeys(f.keys); err != nil {
+		return nil, nil, err
+	}
+	policy, err = readPolicy(f.policy)
+	return keys, policy, err
+}
+
+// readKeys reads what --key was given: verifier keys themselves, or files of them.
+func readKeys(given []string) (keys checkpoint.Keys, _ error) {
+	for _, text := range given {
+		b, err := readSmall(text)
+		if err == nil {
+			text = string(b)
+		} else if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(text, "+") {
+			return nil, err
+		}
+		more, err := checkpoint.ParseKeys(text)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, more...)
+	}
+	return keys, nil
+}
+
+// heldFlags are checkpoints that somebody kept elsewhere, and whom to believe that they are the ledger's.
+type heldFlags struct {
+	files []string
+	keys  []string
+}
+
+func (f *heldFlags) add(flags *pflag.FlagSet) {
+	flags.StringArrayVar(&f.files, "checkpoint", nil, "a checkpoint of this ledger that was kept elsewhere; may be given several times")
+	flags.StringArrayVar(&f.keys, "key", nil, "a key of the ledger, or a file of keys and their revisions; may be given several times")
+}
+
+// read opens the checkpoints. It believes only what a trusted key signed.
+func (f *heldFlags) read() (held []checkpoint.Checkpoint, trusted checkpoint.Keys, err error) {
+	if trusted, err = readKeys(f.keys); err != nil {
+		return nil, nil, err
+	}
+	if len(f.files) > 0 && len(trusted) == 0 {
+		return nil, nil, usagef("--checkpoint needs --key: nothing else says that the ledger signed it")
+	}
+	for _, file := range f.files {
+		b, err := readSmall(file)
+		if err != nil {
+			return nil, nil, err
+		}
+		c, err := checkpoint.Open(b, trusted)
+		if err != nil {
+			return nil, nil, integrityError{fmt.Errorf("%s: %w", file, err)}
+		}
+		held = append(held, c)
+	}
+	return held, trusted, nil
+}
+
+// readPolicy reads a file that says which witnesses somebody trusts; "" is none.
+func readPolicy(file string) (*witness.Group, error) {
+	if file == "" {
+		return nil, nil
+	}
+	b, err := readSmall(file)
+	if err != nil {
+		return nil, err
+	}
+	group, err := witness.ParsePolicy(b)
+	if err != nil {
+		return nil, usagef("%s: %w", file, err)
+	}
+	return &group, nil
+}
+
+// maxSmall bounds what is read as a whole: a proof is little longer than its event.
+const maxSmall = 1 << 20
+
+func readSmall(file string) ([]byte, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSmall+1))
+	if err == nil && len(b) > maxSmall {
+		err = fmt.Errorf("read %s: it has more than %d bytes", file, maxSmall)
+	}
+	if err != nil {
+		return nil, usageError{err}
+	}
+	return b, nil
+}
