@@ -86,40 +86,80 @@ func (n *Node) openCheckpoints(ctx context.Context) error {
 
 // resume takes up what was kept: in the store and, in case the views were made anew, in the file.
 func (c *Checkpoints) resume(ctx context.Context) error {
-	tree, err := c.trail.Tree(ctx)
-	if err != nil {
-		return err
-	}
-	defer tree.Close()
-	keys, err := Keys(ctx, c.trail)
-	if err != nil {
-		return err
-	}
 	kept, ok, err := c.projector.LastCheckpoint()
 	if err != nil {
 		return err
 	}
 	if ok {
-		if c.kept, err = c.verify(ctx, tree, keys, kept); err != nil {
+		cp, taken, err := c.takeUp(ctx, kept)
+		if err != nil {
 			return fmt.Errorf("the newest checkpoint kept: %w", err)
 		}
-		if c.witnesses != nil && c.witnesses.policy.Satisfied(kept) {
-			c.witnessed, c.witnessedSize = kept, c.kept.Size
+		if taken {
+			c.kept = cp
+		}
+		if taken && c.witnesses != nil && c.witnesses.policy.Satisfied(kept) {
+			c.witnessed, c.witnessedSize = kept, cp.Size
 		}
 	}
 	filed, err := c.readFile()
 	if filed == nil || err != nil {
 		return err
 	}
-	cp, err := c.verify(ctx, tree, keys, filed)
+	cp, taken, err := c.takeUp(ctx, filed)
 	if err != nil {
 		return fmt.Errorf("the checkpoint in %s: %w", c.file, err)
 	}
-	if cp.At > c.kept.At {
+	if taken && cp.At > c.kept.At {
 		c.kept = cp
 		err = c.projector.KeepCheckpoint(cp.Size, cp.At, filed)
 	}
 	return err
+}
+
+// takeUp verifies a checkpoint that was kept. One of a past that was given up is not taken: the ledger says so itself.
+func (c *Checkpoints) takeUp(ctx context.Context, signed []byte) (cp checkpoint.Checkpoint, taken bool, err error) {
+	tree, err := c.trail.Tree(ctx)
+	if err != nil {
+		return cp, false, err
+	}
+	defer tree.Close()
+	keys, err := Keys(ctx, c.trail)
+	if err != nil {
+		return cp, false, err
+	}
+	if cp, err = c.verify(ctx, tree, keys, signed); err == nil {
+		return cp, true, nil
+	}
+	fork, given, searched := c.givenUp(ctx, signed)
+	if !given || searched != nil {
+		return cp, false, errors.Join(err, searched)
+	}
+	beyond := fork.Kept.Position
+	if fork.Lost.Ledger != fork.Kept.Ledger {
+		beyond = 0
+	}
+	c.logger.Warn("a checkpoint of a past that was given up is let go", "checkpoint", string(signed))
+	return cp, false, c.projector.DropCheckpoints(beyond)
+}
+
+// givenUp finds the accepted fork by which what a checkpoint speaks of was lost.
+func (c *Checkpoints) givenUp(ctx context.Context, signed []byte) (fork events.ForkAccepted, given bool, err error) {
+	cp, err := checkpoint.Parse(signed)
+	if err != nil {
+		return fork, false, nil // it speaks of nothing
+	}
+	for r, err := range c.trail.Events(ctx, audit.Filter{Type: events.Name(fork)}) {
+		if err != nil {
+			return fork, false, err
+		}
+		fork, is := r.Event.(events.ForkAccepted)
+		other := fork.Lost.Ledger != fork.Kept.Ledger
+		if is && cp.Ledger == fork.Lost.Ledger && cp.At <= r.RecordedAt && (other || cp.Revision > fork.Kept.Revision) {
+			return fork, true, nil
+		}
+	}
+	return fork, false, nil
 }
 
 func (c *Checkpoints) readFile() ([]byte, error) {

@@ -269,3 +269,33 @@ func TestWhatChangedIsNotProved(t *testing.T) {
 		}
 	}
 }
+
+// A checkpoint of a past that was given up stops the ledger, until the ledger itself says that it was.
+func TestCheckpointOfAForkThatWasAccepted(t *testing.T) {
+	lost, r := newRig(t), newRig(t)
+	lost.grow(20)
+	signed, err := lost.signs.Sign(t.Context())
+	r.ok(err)
+	cp := lost.signs.kept
+	r.ok(r.signs.projector.KeepCheckpoint(cp.Size, cp.At, signed))
+	r.signs.file = CheckpointFile(t.TempDir())
+	r.ok(writeWhole(r.signs.file, signed))
+	if err := r.signs.resume(t.Context()); !errors.Is(err, ledger.ErrCorrupt) {
+		t.Fatalf("taken up with %v", err)
+	}
+	_, err = r.ledger.Submit(t.Context(), ledger.Request{
+		Tenant: events.DefaultTenant, Meta: events.Meta{Actor: events.Client("root")},
+		Commands: []ledger.Command{ledger.AcceptFork{Lost: lost.ledger.Status().Head.Mark(), Kept: r.ledger.Status().Head.Mark()}},
+	})
+	r.ok(err)
+	r.ok(r.signs.resume(t.Context()))
+	if _, ok, err := r.signs.projector.LastCheckpoint(); ok || err != nil {
+		t.Errorf("it is still kept, %v", err)
+	}
+	own, err := r.signs.Sign(t.Context())
+	r.ok(err)
+	r.ok(r.signs.resume(t.Context()))
+	if last, _, err := r.signs.projector.LastCheckpoint(); err != nil || string(last) != string(own) {
+		t.Errorf("kept %q, %v", last, err)
+	}
+}

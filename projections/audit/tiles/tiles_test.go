@@ -380,3 +380,26 @@ func FuzzName(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkCopy copies a tree of 50,000 events to a directory, and checks it.
+func BenchmarkCopy(b *testing.B) {
+	from := newBook(b)
+	from.grow(b, 50_000)
+	for what, do := range map[string]func(dir string){
+		"copy":  func(dir string) { from.copy(b, dir) },
+		"check": func(dir string) { must(b, weAccept(b, dir)) },
+	} {
+		b.Run(what, func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				dir := b.TempDir()
+				if what == "check" {
+					from.copy(b, dir)
+				}
+				b.StartTimer()
+				do(dir)
+			}
+			b.ReportMetric(50_000*float64(b.N)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
