@@ -168,6 +168,14 @@ func TestFiltersAgainstLookingAtEveryEvent(t *testing.T) {
 		for range 4 {
 			f := anyFilter(w, evs)
 			want := naive(f, evs)
+			matching := f
+			matching.Newest, matching.Limit = false, 0
+			matched := positions(naive(matching, evs))
+			for _, r := range evs { // one by one, without an index, as a reader of the log does
+				if f.Matches(r) != slices.Contains(matched, r.Position) {
+					t.Fatalf("%+v matches position %d: %t", f, r.Position, f.Matches(r))
+				}
+			}
 			var got []events.Recorded
 			for r, err := range trail.Events(context.Background(), f) {
 				if err != nil {

@@ -63,7 +63,7 @@ func (v view) filter(ctx context.Context, f Filter, yield func(events.Recorded, 
 			yield(events.Recorded{}, err)
 			return
 		}
-		if !f.means(r) {
+		if !f.Matches(r) {
 			continue
 		}
 		if found++; !yield(r, nil) || found == f.Limit {
@@ -72,12 +72,14 @@ func (v view) filter(ctx context.Context, f Filter, yield func(events.Recorded, 
 	}
 }
 
-// means looks at the event alone. Position, revision and time are the span's.
-func (f Filter) means(r events.Recorded) bool {
+// Matches reports whether r is one of the events that f means: what every condition of a filter says, here and
+// nowhere else, for whoever reads events of the log itself. Newest and Limit are about a list, not about an event.
+func (f Filter) Matches(r events.Recorded) bool {
 	holder, others, api := events.About(r.Event)
 	permission := events.PermissionOf(r.Event)
 	fact, _ := factOf(r)
-	return (f.Tenant == "" || f.Tenant == r.Tenant) &&
+	return f.spans(r) &&
+		(f.Tenant == "" || f.Tenant == r.Tenant) &&
 		(f.Actor.IsZero() || f.Actor == r.Actor) &&
 		(f.OnBehalfOf.IsZero() || f.OnBehalfOf == r.OnBehalfOf) &&
 		(f.Principal.IsZero() || f.Principal == holder || slices.Contains(others, f.Principal)) &&
@@ -87,6 +89,13 @@ func (f Filter) means(r events.Recorded) bool {
 		(f.Fact == events.FactID{} || f.Fact == fact) &&
 		(f.Command == events.CommandID{} || f.Command == r.Command) &&
 		(f.Type == "" || f.Type == events.Name(r.Event))
+}
+
+// spans reports whether r lies within the bounds of f.
+func (f Filter) spans(r events.Recorded) bool {
+	return r.Position >= f.From && (f.To == 0 || r.Position <= f.To) &&
+		r.Revision >= f.FromRevision && (f.ToRevision == 0 || r.Revision <= f.ToRevision) &&
+		r.RecordedAt >= f.Since && (f.Until.IsZero() || r.RecordedAt < f.Until)
 }
 
 // indexes are the lists that hold every event f means, those that tend to be short first.
