@@ -18,13 +18,18 @@ import (
 //	         nor delete them.
 //	FEED     the stream EVENTS. One user, this process.
 //	READERS  no stream. Asks FEED through the services below; answers come back into READERS, and a
-//	         consumer that delivers into EVENTS itself is refused by the server as a cycle.
+//	         consumer that delivers into EVENTS itself is refused by the server as a cycle. Hears FEED's
+//	         signed checkpoints.
 const (
 	ledgerAccount  = "LEDGER"
 	feedAccount    = "FEED"
 	readersAccount = "READERS"
 
 	feedStream = "EVENTS"
+
+	// checkpointSubject is where the ledger publishes signed checkpoints, on the connection of the feed. Readers
+	// hear them, and cannot publish there themselves.
+	checkpointSubject = "permledger.checkpoint"
 
 	// inboxPrefix keeps the replies of this process apart from those of readers (_INBOX).
 	inboxPrefix = "_INBOX_LEDGER"
@@ -62,6 +67,8 @@ func accounts() string {
 		fmt.Fprintf(&exports, "{service: %q, accounts: [%s]%s}\n", s.subject, readersAccount, response)
 		fmt.Fprintf(&imports, "{service: {account: %s, subject: %q}}\n", feedAccount, s.subject)
 	}
+	fmt.Fprintf(&exports, "{stream: %q, accounts: [%s]}\n", checkpointSubject, readersAccount)
+	fmt.Fprintf(&imports, "{stream: {account: %s, subject: %q}}\n", feedAccount, checkpointSubject)
 	return fmt.Sprintf("accounts {\n"+
 		"%s { jetstream: enabled }\n"+
 		"%s { jetstream: enabled, exports: [\n%s] }\n"+
@@ -121,6 +128,6 @@ func readerPermissions() *server.Permissions {
 	}
 	return &server.Permissions{
 		Publish:   &server.SubjectPermission{Allow: publish},
-		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>"}},
+		Subscribe: &server.SubjectPermission{Allow: []string{"_INBOX.>", checkpointSubject}},
 	}
 }

@@ -279,3 +279,38 @@ func TestOurOwnConnectionsAreLimited(t *testing.T) {
 		t.Errorf("the log ends at %+v, %v; want %+v", got, err, head)
 	}
 }
+
+// Readers hear the checkpoints that the ledger publishes, and none that another reader made up.
+func TestReadersHearCheckpoints(t *testing.T) {
+	s, _ := listening(t)
+	conn, forger := reader(t, s), reader(t, s)
+	heard, err := conn.SubscribeSync(checkpointSubject)
+	if err == nil {
+		err = conn.Flush()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := forger.Publish(checkpointSubject, []byte("forged")); err != nil {
+		t.Fatal(err)
+	}
+	if err := forger.PublishRequest("$JS.API.INFO", checkpointSubject, nil); err != nil { // answered there
+		t.Fatal(err)
+	}
+	if err := forger.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Conn().Publish(checkpointSubject, []byte("signed")); err != nil {
+		t.Fatal(err)
+	}
+	m, err := heard.NextMsg(10 * time.Second)
+	for err == nil && strings.Contains(string(m.Data), "io.nats.jetstream") {
+		m, err = heard.NextMsg(10 * time.Second) // JetStream's answer, which the checkpoint's signature tells apart
+	}
+	if err != nil || string(m.Data) != "signed" {
+		t.Errorf("heard %+v, %v", m, err)
+	}
+	if m, err := heard.NextMsg(100 * time.Millisecond); err == nil {
+		t.Errorf("heard %q, too", m.Data)
+	}
+}

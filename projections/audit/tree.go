@@ -71,7 +71,7 @@ type Tree struct {
 	State projections.State // of the views, see projections.State
 	Hashes
 
-	views *projections.Views
+	view view
 }
 
 // Tree pins the tree as it is now. Close it.
@@ -80,7 +80,7 @@ func (t *Trail) Tree(context.Context) (*Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	tree := &Tree{Head: v.Head, Size: int64(v.Head.Position), State: v.State, Hashes: Hashes{v.rows}, views: v.Views}
+	tree := &Tree{Head: v.Head, Size: int64(v.Head.Position), State: v.State, Hashes: Hashes{v.rows}, view: v}
 	if tree.Root, err = tlog.TreeHash(tree.Size, tree.Hashes); err != nil {
 		v.Close()
 		return nil, fmt.Errorf("root of the tree of %d: %w", tree.Size, err)
@@ -107,4 +107,70 @@ func (t *Tree) RootAt(size events.Position) (events.Hash, error) {
 	return events.Hash(root), nil
 }
 
-func (t *Tree) Close() { t.views.Close() }
+// Recompute gives the root of the whole tree from the root of a smaller one and the stored bytes of the events
+// after it: of the kept hashes it reads those that the root of the smaller tree is made of and no other. A row that
+// changed since that one was signed therefore leads to another root than Root.
+func (t *Tree) Recompute(ctx context.Context, from events.Position) (events.Hash, error) {
+	const atOnce = 1024 // the hashes of so many leaves are held before those not needed any more are let go
+	known, err := frontier(int64(from), t.Hashes)
+	for leaf := int64(from); err == nil && leaf < t.Size; leaf++ {
+		if err = known.grow(leaf, t.view); err == nil && (leaf+1)%atOnce == 0 {
+			known, err = frontier(leaf+1, known)
+		}
+		if err == nil {
+			err = context.Cause(ctx)
+		}
+	}
+	var root tlog.Hash
+	if err == nil {
+		root, err = tlog.TreeHash(t.Size, known)
+	}
+	if err != nil {
+		return events.Hash{}, fmt.Errorf("root of the tree of %d anew: %w", t.Size, err)
+	}
+	return events.Hash(root), nil
+}
+
+// someHashes are hashes of a tree by their storage index.
+type someHashes map[int64]tlog.Hash
+
+func (h someHashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	hashes := make([]tlog.Hash, len(indexes))
+	for i, index := range indexes {
+		hash, ok := h[index]
+		if !ok {
+			return nil, fmt.Errorf("the hash at index %d is not known", index)
+		}
+		hashes[i] = hash
+	}
+	return hashes, nil
+}
+
+// frontier gives the hashes that the root of a tree of this size is made of, which are all that a larger one needs
+// of it.
+func frontier(size int64, of tlog.HashReader) (someHashes, error) {
+	needed := someHashes{}
+	_, err := tlog.TreeHash(size, tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
+		hashes, err := of.ReadHashes(indexes)
+		for i, hash := range hashes {
+			needed[indexes[i]] = hash
+		}
+		return hashes, err
+	}))
+	return needed, err
+}
+
+// grow adds the hashes that end in a leaf.
+func (h someHashes) grow(leaf int64, v view) error {
+	_, raw, err := v.raw(events.Position(leaf + 1))
+	if err != nil {
+		return err
+	}
+	hashes, err := tlog.StoredHashesForRecordHash(leaf, tlog.RecordHash(raw), h)
+	for level, hash := range hashes {
+		h[tlog.StoredHashIndex(level, leaf>>level)] = hash
+	}
+	return err
+}
+
+func (t *Tree) Close() { t.view.Close() }

@@ -49,7 +49,12 @@ type Config struct {
 	// Administrator is the first administrator of a new ledger, whose token is root.token. Default client:root.
 	Administrator events.Principal
 
-	CacheBytes     int64            // of the views; default 128 MiB
+	CacheBytes int64 // of the views; default 128 MiB
+	// A checkpoint is signed every CheckpointEvents events, default 1000, and at least every CheckpointInterval,
+	// default 1 min, even if nothing happened.
+	CheckpointEvents   int
+	CheckpointInterval time.Duration
+
 	NoticeInterval time.Duration    // how often starts and ends that have come are recorded; default 1 s, negative: never
 	Clock          func() time.Time // default time.Now
 	Logger         *slog.Logger     // default: nowhere
@@ -63,6 +68,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	if c.CheckpointEvents <= 0 {
+		c.CheckpointEvents = 1000
+	}
+	if c.CheckpointInterval <= 0 {
+		c.CheckpointInterval = time.Minute
+	}
 	if c.Administrator.IsZero() {
 		c.Administrator = events.Client("root")
 	}
@@ -75,8 +86,8 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// Node is everything, open. Its fields are for reading; Ledger and Feed are nil when Offline, and Feed and
-// Server in Memory.
+// Node is everything, open. Its fields are for reading; Ledger, Checkpoints and Feed are nil when Offline, and Feed
+// and Server in Memory.
 type Node struct {
 	Ledger    *ledger.Ledger
 	Log       ledger.Log
@@ -85,6 +96,8 @@ type Node struct {
 	Audit     *audit.Trail
 	Feed      *feed.Feed
 	Server    *jetstream.Server // the NATS side
+
+	Checkpoints *Checkpoints
 
 	Administrator  events.Principal
 	RootToken      string // "" when Offline
@@ -127,6 +140,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	if err == nil && !cfg.Offline {
 		err = n.openLedger(ctx)
+	}
+	if err == nil && !cfg.Offline {
+		err = n.openCheckpoints(ctx)
 	}
 	if err == nil && !cfg.Offline && !cfg.Memory {
 		err = n.openFeed(ctx)
@@ -234,6 +250,7 @@ func (n *Node) openLedger(ctx context.Context) (err error) {
 		}
 		n.onClose(n.writeMark) // after the ledger has written its last commit
 	}
+	n.onClose(n.closeCheckpoints) // the same
 	if n.keys, err = n.openKeys(); err != nil {
 		return err
 	}
@@ -263,6 +280,13 @@ func (n *Node) journal() ledger.Journal {
 	return n.Log.(*memlog.Log)
 }
 
+func (n *Node) closeCheckpoints() error {
+	if n.Checkpoints == nil {
+		return nil
+	}
+	return n.Checkpoints.close()
+}
+
 func (n *Node) openFeed(ctx context.Context) (err error) {
 	n.Feed, err = feed.Start(ctx, feed.Config{
 		JetStream: n.Server.JetStream(), Source: n.Audit, Replicas: n.config.NATSReplicas,
@@ -276,12 +300,16 @@ func (n *Node) openFeed(ctx context.Context) (err error) {
 
 // startAgents starts the node's own goroutines. They are the first to end.
 func (n *Node) startAgents(ctx context.Context) {
-	if n.config.Memory || n.config.Offline {
+	if n.config.Offline {
 		return
 	}
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var agents sync.WaitGroup
 	n.onClose(func() error { stop(); agents.Wait(); return nil })
+	agents.Go(func() { n.Checkpoints.run(running) })
+	if n.config.Memory {
+		return
+	}
 	agents.Go(func() { n.keepMark(running) })
 	if n.config.NATSURL != "" {
 		agents.Go(func() { n.follow(running) })

@@ -43,6 +43,7 @@ var authMatrix = map[string]int{
 	"GET /v1/effective":                      http.StatusUnauthorized,
 	"GET /v1/events":                         http.StatusUnauthorized,
 	"GET /v1/status":                         http.StatusUnauthorized,
+	"GET /v1/checkpoint":                     http.StatusUnauthorized,
 	"POST /access/v1/evaluation":             http.StatusUnauthorized,
 	"POST /access/v1/evaluations":            http.StatusUnauthorized,
 	"GET /.well-known/authzen-configuration": http.StatusUnauthorized,

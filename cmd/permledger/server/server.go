@@ -27,8 +27,11 @@ type Config struct {
 	Access    *access.View
 	Audit     *audit.Trail
 	Projector *projections.Projector
-	Feed      Feed         // default: there is none
-	Ready     func() error // nil while everything works, or what does not
+	Feed      Feed // default: there is none
+
+	Checkpoints *node.Checkpoints
+
+	Ready func() error // nil while everything works, or what does not
 
 	Auth      Authenticator
 	PublicURL string       // where clients find the server, for AuthZEN's metadata; never taken from a request
@@ -50,7 +53,8 @@ type Feed interface {
 func ConfigFor(n *node.Node) Config {
 	c := Config{
 		Ledger: n.Ledger, Access: n.Access, Audit: n.Audit, Projector: n.Projector, Ready: n.Ready,
-		Auth: NewRootToken(n.RootToken, n.Administrator),
+		Checkpoints: n.Checkpoints,
+		Auth:        NewRootToken(n.RootToken, n.Administrator),
 	}
 	if n.Feed != nil {
 		c.Feed = n.Feed
@@ -91,6 +95,7 @@ func New(c Config) (*Server, error) {
 	s.registerQuestions()
 	s.registerDescriptions()
 	s.registerHistory()
+	s.registerProofs()
 	s.registerStatus()
 	s.registerAuthZEN()
 	s.plain(huma.Operation{

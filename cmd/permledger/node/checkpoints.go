@@ -1,0 +1,344 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/permledger/permledger/events"
+	"github.com/permledger/permledger/ledger"
+	"github.com/permledger/permledger/projections"
+	"github.com/permledger/permledger/projections/audit"
+	"github.com/permledger/permledger/projections/audit/checkpoint"
+)
+
+// CheckpointSubject is where signed checkpoints are published, as they are made, in core NATS: who listens hears of
+// every later one, and asks over HTTP for the ones before.
+const CheckpointSubject = "permledger.checkpoint"
+
+// CheckpointFile is where the newest signed checkpoint lies under a data directory.
+func CheckpointFile(dir string) string { return filepath.Join(dir, "checkpoint") }
+
+// Checkpoints signs how far the ledger has got: after so many events, and at least every so often, even when
+// nothing happens, so that a ledger which stands still and one that is held back can be told apart.
+//
+// What is signed can be held against the ledger for ever, by anybody. So nothing is signed that contradicts what was
+// signed before, and nothing is shown before it is durable: after a crash the next one builds on it. All methods may
+// be called from several goroutines, and those that only read work while the projector is halted.
+type Checkpoints struct {
+	projector *projections.Projector
+	trail     *audit.Trail
+	keys      *keyring
+	clock     func() time.Time
+	logger    *slog.Logger
+	file      string             // "" when there is no data directory
+	publish   func([]byte) error // nil without NATS
+	every     events.Position
+	interval  time.Duration
+
+	signing sync.Mutex
+	kept    checkpoint.Checkpoint // the newest one kept; its zero value is before the first event
+
+	mu     sync.Mutex
+	latest []byte
+	err    error
+}
+
+// openCheckpoints holds what was signed before against the ledger, and signs how it is now.
+func (n *Node) openCheckpoints(ctx context.Context) error {
+	c := &Checkpoints{
+		projector: n.Projector, trail: n.Audit, keys: n.keys, clock: n.config.Clock, logger: n.config.Logger,
+		every: events.Position(n.config.CheckpointEvents), interval: n.config.CheckpointInterval,
+	}
+	if !n.config.Memory {
+		c.file = CheckpointFile(n.config.Dir)
+		c.publish = func(signed []byte) error { return n.Server.Conn().Publish(CheckpointSubject, signed) }
+	}
+	if err := c.resume(ctx); err != nil {
+		return err
+	}
+	n.Checkpoints = c
+	if _, err := c.Sign(ctx); n.Projector.Halted() != nil {
+		return err
+	} else if err != nil { // a full disk, say: the ledger answers all the same, and signs when it can
+		c.logger.Error("no checkpoint was signed", "error", err)
+	}
+	return nil
+}
+
+// resume takes up what was kept: in the store and, in case the views were made anew, in the file.
+func (c *Checkpoints) resume(ctx context.Context) error {
+	tree, err := c.trail.Tree(ctx)
+	if err != nil {
+		return err
+	}
+	defer tree.Close()
+	keys, err := Keys(ctx, c.trail)
+	if err != nil {
+		return err
+	}
+	kept, ok, err := c.projector.LastCheckpoint()
+	if err != nil {
+		return err
+	}
+	if ok {
+		if c.kept, err = c.verify(ctx, tree, keys, kept); err != nil {
+			return fmt.Errorf("the newest checkpoint kept: %w", err)
+		}
+	}
+	filed, err := c.readFile()
+	if filed == nil || err != nil {
+		return err
+	}
+	cp, err := c.verify(ctx, tree, keys, filed)
+	if err != nil {
+		return fmt.Errorf("the checkpoint in %s: %w", c.file, err)
+	}
+	if cp.At > c.kept.At {
+		c.kept = cp
+		err = c.projector.KeepCheckpoint(cp.Size, cp.At, filed)
+	}
+	return err
+}
+
+func (c *Checkpoints) readFile() ([]byte, error) {
+	if c.file == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(c.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	return b, err
+}
+
+// verify makes sure that a checkpoint was signed by this ledger, and is true of it.
+func (c *Checkpoints) verify(ctx context.Context, tree *audit.Tree, keys checkpoint.Keys, signed []byte) (checkpoint.Checkpoint, error) {
+	cp, err := checkpoint.Open(signed, keys)
+	if err != nil {
+		return cp, fmt.Errorf("%w: %w", ledger.ErrCorrupt, err)
+	}
+	if err := c.consistent(tree, cp); err != nil {
+		return cp, err
+	}
+	stored, err := c.trail.Commit(ctx, cp.Revision)
+	if err != nil {
+		return cp, err
+	}
+	if hash := events.Hash(sha256.Sum256(stored.Bytes)); hash != cp.Head {
+		return cp, fmt.Errorf("%w: revision %d has hash %s, the checkpoint says %s", ledger.ErrCorrupt, cp.Revision, hash, cp.Head)
+	}
+	return cp, nil
+}
+
+// consistent makes sure that the tree has grown from the one of a checkpoint.
+func (c *Checkpoints) consistent(tree *audit.Tree, cp checkpoint.Checkpoint) error {
+	switch {
+	case cp.Ledger != tree.Head.Ledger:
+		return fmt.Errorf("%w: the checkpoint is of ledger %s, this is %s", ledger.ErrCorrupt, cp.Ledger, tree.Head.Ledger)
+	case cp.Revision > tree.Head.Revision || int64(cp.Size) > tree.Size:
+		return fmt.Errorf("%w: the ledger has %d events in %d revisions, the checkpoint says %d in %d", ledger.ErrCorrupt,
+			tree.Size, tree.Head.Revision, cp.Size, cp.Revision)
+	}
+	root, err := tree.RootAt(cp.Size)
+	if err == nil && root != cp.Root {
+		err = fmt.Errorf("%w: the tree of %d events has root %s, the checkpoint says %s", ledger.ErrCorrupt, cp.Size, root, cp.Root)
+	}
+	return err
+}
+
+// Latest is the newest signed checkpoint.
+func (c *Checkpoints) Latest() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.latest
+}
+
+// Err is nil, or why the last attempt to sign or to show a checkpoint failed.
+func (c *Checkpoints) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+// Before is the newest checkpoint kept that was signed at or before an instant; ok is false when there is none. Of
+// those with the same number of events, the first and the latest are kept.
+func (c *Checkpoints) Before(_ context.Context, at events.Instant) (signed []byte, ok bool, err error) {
+	return c.projector.CheckpointBefore(at)
+}
+
+// All yields every checkpoint kept, oldest first.
+func (c *Checkpoints) All(ctx context.Context) iter.Seq2[[]byte, error] {
+	return c.projector.Checkpoints(ctx)
+}
+
+// Sign signs the ledger as it is now. When what is to be signed contradicts what was signed before, nothing is
+// signed, the projector is halted and the error is ledger.ErrCorrupt: somebody changed the rows under it.
+func (c *Checkpoints) Sign(ctx context.Context) (signed []byte, err error) {
+	c.signing.Lock()
+	defer c.signing.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.err = err
+	}()
+	cp, signed, err := c.make(ctx)
+	if errors.Is(err, ledger.ErrCorrupt) {
+		err = c.projector.Halt(err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("sign a checkpoint: %w", err)
+	}
+	if err = c.keep(cp, signed); err != nil {
+		return nil, fmt.Errorf("sign a checkpoint: %w", err)
+	}
+	return signed, nil
+}
+
+// make signs and keeps nothing. A key that was replaced since the tree was pinned may be gone; then there is a
+// newer tree to sign.
+func (c *Checkpoints) make(ctx context.Context) (checkpoint.Checkpoint, []byte, error) {
+	for {
+		cp, key, err := c.present(ctx)
+		if err != nil {
+			return cp, nil, err
+		}
+		signer, err := c.keys.Signer(key)
+		if err == nil {
+			signed, err := checkpoint.Sign(cp, signer)
+			return cp, signed, err
+		}
+		if c.projector.Head().Key == key {
+			return cp, nil, err
+		}
+	}
+}
+
+// present is the checkpoint of the ledger as it is, held against the last one, and the key that must sign it.
+func (c *Checkpoints) present(ctx context.Context) (checkpoint.Checkpoint, events.PublicKey, error) {
+	tree, err := c.trail.Tree(ctx)
+	if err != nil {
+		return checkpoint.Checkpoint{}, events.PublicKey{}, err
+	}
+	defer tree.Close()
+	if c.kept.Revision > 0 {
+		if err := c.consistent(tree, c.kept); err != nil {
+			return checkpoint.Checkpoint{}, events.PublicKey{}, err
+		}
+	}
+	root, err := tree.Recompute(ctx, c.kept.Size)
+	if err == nil && root != events.Hash(tree.Root) {
+		err = fmt.Errorf("%w: the tree of %d events has root %s, the events since checkpoint %d make it %s", ledger.ErrCorrupt,
+			tree.Size, events.Hash(tree.Root), c.kept.Size, root)
+	}
+	return checkpoint.Checkpoint{
+		Ledger: tree.Head.Ledger, Size: tree.Head.Position, Root: root, Revision: tree.Head.Revision, Head: tree.Head.Hash,
+		Schema: tree.State.Schema, State: tree.State.Digest, At: max(events.At(c.clock()), tree.Head.RecordedAt, c.kept.At),
+	}, tree.Head.Key, err
+}
+
+// keep makes a checkpoint durable and then shows it.
+//
+// A crash before the store has it: nobody saw it, and the next one need not agree with it. After that and before the
+// file is renamed: the file has an older one, which is true as well, and the next start writes a newer one. After
+// the file: who listens on NATS has missed one and hears of the next.
+func (c *Checkpoints) keep(cp checkpoint.Checkpoint, signed []byte) error {
+	if err := c.projector.KeepCheckpoint(cp.Size, cp.At, signed); err != nil {
+		return err
+	}
+	c.kept = cp
+	c.mu.Lock()
+	c.latest = signed
+	c.mu.Unlock()
+	if c.publish != nil {
+		if err := c.publish(signed); err != nil { // there is a later one to come
+			c.logger.Warn("the checkpoint was not published", "error", err)
+		}
+	}
+	if c.file == "" {
+		return nil
+	}
+	return writeWhole(c.file, signed)
+}
+
+// run signs until ctx ends or the projector halts.
+func (c *Checkpoints) run(ctx context.Context) {
+	for c.wait(ctx) {
+		if _, err := c.Sign(ctx); err != nil && ctx.Err() == nil {
+			c.logger.Error("no checkpoint was signed", "error", err)
+		}
+	}
+}
+
+// After a failure the next attempt is made after this time, or after the interval if that is less.
+const checkpointPace = time.Second
+
+// wait returns when the next checkpoint is due, or false when there will be none.
+func (c *Checkpoints) wait(ctx context.Context) bool {
+	failed := c.Err() != nil
+	due := time.NewTimer(c.interval)
+	if failed {
+		due.Reset(min(checkpointPace, c.interval))
+	}
+	defer due.Stop()
+	for {
+		changed := c.projector.Changed() // asked for before looking: what comes after wakes us
+		switch {
+		case c.projector.Halted() != nil:
+			return false
+		case !failed && c.projector.Head().Position >= c.size()+c.every:
+			return true
+		}
+		select {
+		case <-changed:
+		case <-due.C:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (c *Checkpoints) size() events.Position {
+	c.signing.Lock()
+	defer c.signing.Unlock()
+	return c.kept.Size
+}
+
+// close signs what came since the last one, after the last commit.
+func (c *Checkpoints) close() error {
+	if c.projector.Halted() != nil || c.projector.Head().Position == c.size() {
+		return nil
+	}
+	_, err := c.Sign(context.Background())
+	return err
+}
+
+// Keys are the keys of the ledger, each with the revisions at which it signs, oldest first. A key is valid from the
+// revision that announces it, also in a ledger that had none before.
+func Keys(ctx context.Context, trail *audit.Trail) (checkpoint.Keys, error) {
+	var keys checkpoint.Keys
+	var last events.Recorded
+	end := func(until events.Revision) {
+		if e, ok := last.Event.(events.KeyAnnounced); ok && last.Revision != until { // of two in one commit the second counts
+			keys = append(keys, checkpoint.NewKey(trail.Head().Ledger, e.Key, last.Revision, until))
+		}
+	}
+	for r, err := range trail.Events(ctx, audit.Filter{Type: events.Name(events.KeyAnnounced{})}) {
+		if err != nil {
+			return nil, fmt.Errorf("list the keys: %w", err)
+		}
+		end(r.Revision)
+		last = r
+	}
+	end(0)
+	return keys, nil
+}
