@@ -225,6 +225,11 @@ func (c *Client) Group(ctx context.Context, group events.Group, w api.When) (api
 	return get[api.GroupAnswer](ctx, c, "/v1/groups/"+segment(string(group)), w.Values())
 }
 
+// Principal says who is behind the id of a user, client or mapping rule, in a tenant ("" is the default one).
+func (c *Client) Principal(ctx context.Context, tenant events.Tenant, p events.Principal) (api.PrincipalAnswer, error) {
+	return get[api.PrincipalAnswer](ctx, c, "/v1/principals/"+segment(string(p.Kind))+"/"+segment(p.ID), api.When{Tenant: tenant}.Values())
+}
+
 // Status says how far the server is.
 func (c *Client) Status(ctx context.Context) (api.Status, error) {
 	return get[api.Status](ctx, c, "/v1/status", nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -164,7 +165,7 @@ func TestSubscribe(t *testing.T) {
 			t.Errorf("got %v", got)
 		}
 		ev, want := r.events[3], recorded[3]
-		if ev.Ledger == uuid.Nil || ev.Position != 4 || ev.Revision != want.Revision || string(ev.Raw) != string(want.Raw) || ev.Event != want.Event {
+		if ev.Ledger == uuid.Nil || ev.Position != 4 || ev.Revision != want.Revision || string(ev.Raw) != string(want.Raw) || !reflect.DeepEqual(ev.Event, want.Event) {
 			t.Errorf("got %+v, want %+v", ev, want)
 		}
 	})

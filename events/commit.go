@@ -49,6 +49,7 @@ type Meta struct {
 	Origin      string     `json:"origin,omitempty"`       // "import" when history was brought in, "ledger" for notices
 	Key         string     `json:"key,omitempty"`          // the idempotency key, if one was given
 	RequestHash string     `json:"request_hash,omitempty"` // SHA-256 of the keyed request, hex
+	Sealed      *Sealed    `json:"sealed,omitempty"`       // reason and ticket, in place of both
 }
 
 // The origins of commands that are not a caller's own.

@@ -17,6 +17,7 @@
 //	Event       something that has happened; past tense; a member of the closed set in event.go
 //	Recorded    an event with its envelope: who did it, for whom, why, when, in which tenant
 //	Key         what signs the commits of a ledger, and its checkpoints
+//	Sealed      text about a principal that only its personal key opens; destroying the key erases it
 //	Commit      the events of one or more commands at one revision, hashed and chained
 //	Revision    a commit's place: 1, 2, 3 …  = its sequence in the log
 //	Position    an event's ordinal over the whole ledger: 1, 2, 3 …  = its sequence in the feed

@@ -49,6 +49,7 @@ func Begins(e Event) (_ Edge, ok bool) {
 		ResourceTypeDefined, ResourceTypeRetired, RoleCreated, RoleChanged, RoleDeleted,
 		RolePermissionRemoved, RoleExcluded, GroupCreated, GroupDeleted, GroupMemberRemoved,
 		GroupParentUnset, RoleUnassigned, PermissionRevoked, PrincipalDeleted,
+		PrincipalDescribed, PrincipalErased,
 		ValidityCorrected, ValidityStarted, ValidityExpired:
 	}
 	return Edge{}, false
@@ -74,6 +75,7 @@ func Ends(e Event) (_ Edge, _ Ended, ok bool) {
 		ResourceTypeDefined, ResourceTypeRetired, RoleCreated, RoleChanged, RoleDeleted,
 		RolePermissionAdded, RoleIncluded, GroupCreated, GroupDeleted, GroupMemberAdded,
 		GroupParentSet, RoleAssigned, PermissionGranted, PrincipalDeleted,
+		PrincipalDescribed, PrincipalErased,
 		ValidityCorrected, ValidityStarted, ValidityExpired:
 	}
 	return Edge{}, Ended{}, false
@@ -116,6 +118,10 @@ func About(e Event) (holder Principal, others []Principal, api API) {
 	case GroupDeleted:
 		return e.Group.Principal(), nil, ""
 	case PrincipalDeleted:
+		return e.Principal, nil, ""
+	case PrincipalDescribed:
+		return e.Principal, nil, ""
+	case PrincipalErased:
 		return e.Principal, nil, ""
 	case ValidityCorrected:
 		return e.Edge.about()

@@ -58,6 +58,8 @@ func TestAbout(t *testing.T) {
 		"permission.granted":      {holder: alice, api: "operate", right: read},
 		"permission.revoked":      {holder: alice, api: "operate", right: read},
 		"principal.deleted":       {holder: alice},
+		"principal.described":     {holder: alice},
+		"principal.erased":        {holder: alice},
 		"validity.corrected":      {holder: alice, api: "operate", right: read},
 		"validity.started":        {holder: ops, others: others(operator)},
 		"validity.expired":        {holder: ops, others: others(operator)},

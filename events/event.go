@@ -195,6 +195,24 @@ type (
 	}
 )
 
+// Personal data.
+type (
+	// PrincipalDescribed says who is behind the id of a user, client or mapping rule, in clear or sealed. The
+	// newest counts.
+	PrincipalDescribed struct {
+		Principal Principal `json:"principal"`
+		Profile   Profile   `json:"profile,omitzero"`
+		Sealed    *Sealed   `json:"sealed,omitempty"` // the profile, for Principal
+	}
+	// PrincipalErased says that these keys are destroyed, and so that nobody reads again what was sealed with
+	// them. It comes first and the destruction follows, so that no crash leaves a key nobody knows to destroy.
+	// What the principal holds, it still holds.
+	PrincipalErased struct {
+		Principal Principal     `json:"principal"`
+		Keys      []PersonalKey `json:"keys"`
+	}
+)
+
 // Validity.
 type (
 	// ValidityCorrected replaces the interval of a fact by the one in its envelope.
@@ -247,6 +265,8 @@ func (RoleUnassigned) event()        {}
 func (PermissionGranted) event()     {}
 func (PermissionRevoked) event()     {}
 func (PrincipalDeleted) event()      {}
+func (PrincipalDescribed) event()    {}
+func (PrincipalErased) event()       {}
 func (ValidityCorrected) event()     {}
 func (ValidityStarted) event()       {}
 func (ValidityExpired) event()       {}

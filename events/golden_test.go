@@ -73,6 +73,24 @@ func goldenEnvelope(e Event) Recorded {
 	}
 }
 
+// goldenSealed is an envelope whose reason and ticket are sealed: a member that came later, so that the files
+// made before have none.
+func goldenSealed(e Event) Recorded {
+	r := goldenEnvelope(e)
+	r.Reason, r.Ticket = "", ""
+	r.Sealed = &Sealed{For: Client("ci"), Key: testID(4), Box: []byte("reason and ticket")}
+	return r
+}
+
+// goldenRecorded is what the golden file of an event holds.
+func goldenRecorded(e Event) Recorded {
+	switch e.(type) {
+	case PrincipalDescribed, PrincipalErased:
+		return goldenSealed(e)
+	}
+	return goldenEnvelope(e)
+}
+
 var (
 	goldenGrant = Edge{
 		Kind: EdgeGrant, From: User("alice"),
@@ -99,9 +117,10 @@ var (
 		PermissionScopes: map[PermissionName][]string{"read:*": {"any", "id"}, "write:*": {"any"}},
 		Since:            "8.8", InDocument: true,
 	}
-	goldenAttr = Attributes{"Operators", "People who run things."}
-
-	goldenKey = PrivateKey(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize)))
+	goldenAttr    = Attributes{"Operators", "People who run things."}
+	goldenProfile = Profile{"Алиса", "alice@example.com", "+1 555 0100", "On call."}
+	goldenBox     = Sealed{For: User("alice"), Key: testID(5), Box: []byte{0x00, 0xff, 0x10}}
+	goldenKey     = PrivateKey(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize)))
 )
 
 func goldenMark(n byte) Mark {
@@ -156,9 +175,12 @@ var golden = map[string][]Event{
 	"permission.granted":      {PermissionGranted{User("alice"), Permission{"operate", "read:*"}, Exactly("Process", "order:1")}},
 	"permission.revoked":      {PermissionRevoked{User("alice"), Permission{"operate", "read:*"}, Exactly("Process", "order:1"), goldenEnded}},
 	"principal.deleted":       {PrincipalDeleted{User("alice")}},
-	"validity.corrected":      {ValidityCorrected{testID(3), goldenGrant, Interval{mustInstant("2026-01-01T00:00:00Z"), Forever}}},
-	"validity.started":        {ValidityStarted{testID(3), goldenAssignment}},
-	"validity.expired":        {ValidityExpired{testID(3), goldenAssignment}},
+	// The ledger records one of profile and sealed; the file holds both, to pin both.
+	"principal.described": {PrincipalDescribed{User("alice"), goldenProfile, &goldenBox}},
+	"principal.erased":    {PrincipalErased{User("alice"), []PersonalKey{testID(4), testID(5)}}},
+	"validity.corrected":  {ValidityCorrected{testID(3), goldenGrant, Interval{mustInstant("2026-01-01T00:00:00Z"), Forever}}},
+	"validity.started":    {ValidityStarted{testID(3), goldenAssignment}},
+	"validity.expired":    {ValidityExpired{testID(3), goldenAssignment}},
 }
 
 // goldenFile reads a golden file without its closing newline; write makes a missing one under -update.
@@ -190,7 +212,7 @@ func TestGoldenEvents(t *testing.T) {
 		for i := range k.versions {
 			version, newest := i+1, i+1 == len(k.versions)
 			t.Run(fmt.Sprintf("%s.v%d", k.name, version), func(t *testing.T) {
-				expected := goldenEnvelope(want[i])
+				expected := goldenRecorded(want[i])
 				encoded, err := MarshalEvent(expected)
 				if err != nil {
 					t.Fatal(err)
@@ -230,8 +252,10 @@ func TestGoldenFillsEveryField(t *testing.T) {
 			}
 		}
 	}
+	meta := goldenEnvelope(TenantDeleted{}).Meta
+	meta.Sealed = goldenSealed(TenantDeleted{}).Sealed // with which there is no reason and no ticket
 	for _, v := range []any{
-		goldenEnvelope(TenantDeleted{}).Meta, goldenInfo, goldenAPI, goldenRightDef, goldenRightDef.Effects[0],
+		meta, goldenProfile, goldenBox, goldenInfo, goldenAPI, goldenRightDef, goldenRightDef.Effects[0],
 		goldenTypeDef, goldenAttr, goldenEnded, goldenEnvelope(TenantDeleted{}).Approvals[0],
 	} {
 		for i := range reflect.TypeOf(v).NumField() {

@@ -52,6 +52,8 @@ var registry = []kind{
 	{"permission.granted", versions(read[PermissionGranted])},
 	{"permission.revoked", versions(read[PermissionRevoked])},
 	{"principal.deleted", versions(read[PrincipalDeleted])},
+	{"principal.described", versions(read[PrincipalDescribed])},
+	{"principal.erased", versions(read[PrincipalErased])},
 	{"validity.corrected", versions(read[ValidityCorrected])},
 	{"validity.started", versions(read[ValidityStarted])},
 	{"validity.expired", versions(read[ValidityExpired])},
@@ -124,6 +126,10 @@ func Name(e Event) string {
 		return "permission.revoked"
 	case PrincipalDeleted:
 		return "principal.deleted"
+	case PrincipalDescribed:
+		return "principal.described"
+	case PrincipalErased:
+		return "principal.erased"
 	case ValidityCorrected:
 		return "validity.corrected"
 	case ValidityStarted:

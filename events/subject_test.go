@@ -120,7 +120,7 @@ func anyRecorded() *rapid.Generator[Recorded] {
 			GroupMemberAdded{Group: Group(other), Member: who}, GroupParentUnset{Group: Group(other), Parent: "p"},
 			RoleAssigned{Principal: who, Role: "r"}, RoleUnassigned{Principal: who, Role: "r"},
 			PermissionGranted{Principal: who, Permission: permission}, PermissionRevoked{Principal: who, Permission: permission},
-			PrincipalDeleted{Principal: who}, ValidityStarted{Edge: Edge{Kind: EdgeGrant, From: who, Permission: permission}},
+			PrincipalDeleted{Principal: who}, PrincipalDescribed{Principal: who}, PrincipalErased{Principal: who}, ValidityStarted{Edge: Edge{Kind: EdgeGrant, From: who, Permission: permission}},
 		}).Draw(t, "event")}
 		if rapid.Bool().Draw(t, "tenant") {
 			r.Tenant = Tenant(id.Draw(t, "tenant id"))

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -19,7 +20,7 @@ func (w *writer) settle(ctx context.Context, g *group) {
 			j.answer(recorded(g, j), nil)
 		default:
 			others = append(others, j)
-			if w.journaled(j) {
+			if g.space != SpaceFull && w.journaled(j) { // what a full disk still refuses by a rule has no key to keep
 				noted = append(noted, j)
 			}
 		}
@@ -108,12 +109,22 @@ func (w *writer) note(ctx context.Context, g *group, jobs []*job) map[*job]error
 	return failed
 }
 
+// noteOne notes one answer. A store that failed ends all writing, of commits too: it is one disk.
 func (w *writer) noteOne(ctx context.Context, a events.Answer) error {
 	b, err := json.Marshal(a)
 	if err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
-	return w.journal.Note(ctx, b)
+	before := w.status.get()
+	done := w.status.whileSlow("the journal takes long to store an answer")
+	err = w.journal.Note(ctx, b)
+	if done() {
+		w.status.set(before)
+	}
+	if errors.Is(err, ErrStoreFailed) && w.halt == nil {
+		w.halt = w.storeFailed(err)
+	}
+	return err
 }
 
 // maxNotedRequest is how large a request may be, as JSON, to be kept with its refusal.

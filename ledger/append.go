@@ -24,9 +24,16 @@ const (
 // any decision made meanwhile. So nothing goes on until a look at the commit's place settles it: our bytes
 // there, stored; other bytes, never stored, because the log takes c only after our head; nothing, append the
 // very same bytes again, which the log stores at most once. The ledger is not ready meanwhile.
+//
+// A store that failed is another matter: after an fsync error our bytes may be read back from memory and not be
+// on the disk. Then nothing is looked for, and the unknown outcome is the answer.
 func (w *writer) append(ctx context.Context, c events.Commit) error {
+	done := w.status.whileSlow(fmt.Sprintf("the log takes long to store revision %d", c.Revision))
 	err := w.log.Append(ctx, c.Revision-1, c)
+	done()
 	switch {
+	case errors.Is(err, ErrStoreFailed):
+		return err
 	case err == nil, errors.Is(err, ErrConflict), errors.Is(err, ErrUnavailable), errors.Is(err, ErrCorrupt):
 		return err
 	}
@@ -78,6 +85,9 @@ func (w *writer) appendAgain(ctx context.Context, c events.Commit) (settled bool
 		return false, fmt.Errorf("%w: revision %d arrived just now", ErrUnknownOutcome, c.Revision)
 	}
 	err = w.log.Append(ctx, c.Revision-1, c)
+	if errors.Is(err, ErrStoreFailed) { // of the append before this one nobody knows any more than of this one
+		return true, fmt.Errorf("%w: %w", ErrUnknownOutcome, err)
+	}
 	return err == nil || errors.Is(err, ErrCorrupt), err
 }
 

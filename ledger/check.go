@@ -29,6 +29,7 @@ func (r *Request) check() error {
 		checkInstant("valid_from", r.ValidFrom),
 		checkInstant("valid_until", r.ValidUntil),
 		r.checkTenant(),
+		r.checkSealed(),
 	); err != nil {
 		return err
 	}
@@ -89,8 +90,7 @@ func checkMeta(m events.Meta) error {
 		events.CheckText("auth_method", m.AuthMethod, maxName),
 		events.CheckText("source", m.Source, maxName),
 		events.CheckText("request_id", m.RequestID, maxName),
-		events.CheckText("reason", m.Reason, maxReason),
-		events.CheckText("ticket", m.Ticket, maxName),
+		CheckWhy(m.Reason, m.Ticket),
 		checkApprovals(m.Approvals),
 	)
 	switch {

@@ -136,6 +136,21 @@ type (
 	DeletePrincipal struct {
 		Principal events.Principal `json:"principal"`
 	}
+	// DescribePrincipal says who is behind an id. The profile is in clear, or sealed for Principal.
+	DescribePrincipal struct {
+		Principal events.Principal `json:"principal"`
+		Profile   events.Profile   `json:"profile,omitzero"`
+		Sealed    *events.Sealed   `json:"sealed,omitempty"`
+	}
+	// ErasePrincipal records that the keys of a principal are destroyed; who submits it destroys them then. It takes
+	// no permission away, DeletePrincipal does: whose data is erased may go on working, and whose permissions end may
+	// have a right to its history.
+	ErasePrincipal struct {
+		Principal events.Principal `json:"principal"`
+		// Keys are those that lie in the caller's directory. They are not what is asked for: the same request
+		// again, when they are gone, is the same request.
+		Keys []events.PersonalKey `json:"-"`
+	}
 	// CorrectValidity replaces the interval of a fact. Zero From or Until keep what was.
 	CorrectValidity struct {
 		Fact  events.FactID  `json:"fact"`

@@ -68,6 +68,10 @@ func kindOf(c Command) string {
 		return "permission.revoke"
 	case DeletePrincipal:
 		return "principal.delete"
+	case DescribePrincipal:
+		return "principal.describe"
+	case ErasePrincipal:
+		return "principal.erase"
 	case CorrectValidity:
 		return "validity.correct"
 	case recordDue:
@@ -77,7 +81,8 @@ func kindOf(c Command) string {
 }
 
 // described is a request in a form that is stable for ever: what the caller asked for and why, not how the
-// request came here.
+// request came here. Of what is sealed it has the box: a hash of the text itself would let whoever has the log try
+// out what it said, with no key at all and after the key is gone.
 type described struct {
 	Tenant     events.Tenant      `json:"tenant,omitempty"`
 	ValidFrom  events.Instant     `json:"valid_from,omitzero"`
@@ -86,6 +91,7 @@ type described struct {
 	Expect     []Expectation      `json:"expect,omitempty"`
 	Reason     string             `json:"reason,omitempty"`
 	Ticket     string             `json:"ticket,omitempty"`
+	Sealed     *events.Sealed     `json:"sealed,omitempty"`
 	OnBehalfOf events.Principal   `json:"on_behalf_of,omitzero"`
 	Approvals  []events.Approval  `json:"approvals,omitempty"`
 	Origin     string             `json:"origin,omitempty"`
@@ -114,7 +120,7 @@ func describe(c Command) describedCommand {
 func (r *Request) describe() (json.RawMessage, error) {
 	d := described{
 		Tenant: r.Tenant, ValidFrom: r.ValidFrom, ValidUntil: r.ValidUntil, Strict: r.Strict, Expect: r.Expect,
-		Reason: r.Reason, Ticket: r.Ticket, OnBehalfOf: r.OnBehalfOf, Approvals: r.Approvals, Origin: r.Origin,
+		Reason: r.Reason, Ticket: r.Ticket, Sealed: r.Sealed, OnBehalfOf: r.OnBehalfOf, Approvals: r.Approvals, Origin: r.Origin,
 		Commands: make([]describedCommand, len(r.Commands)),
 	}
 	for i, c := range r.Commands {

@@ -13,6 +13,7 @@ type group struct {
 	cfg   *Config
 	views Projection
 	at    events.Instant
+	limits
 	draft Draft
 	head  events.Head // what the group is decided on; once it is committed, the commit
 
@@ -43,7 +44,7 @@ func newGroup(cfg *Config, views Projection) (*group, error) {
 		head := views.Head()
 		switch {
 		case err == nil && head.RecordedAt <= at:
-			return &group{cfg: cfg, views: views, at: at, draft: draft, head: head, first: map[answerKey]*job{}}, nil
+			return &group{cfg: cfg, views: views, at: at, limits: cfg.limits(), draft: draft, head: head, first: map[answerKey]*job{}}, nil
 		case err == nil:
 			draft.Discard()
 		case head == before:
@@ -71,6 +72,9 @@ func (g *group) judge(j *job) error {
 		return err
 	}
 	if j.refused = j.tooLarge; j.refused != nil {
+		return nil
+	}
+	if j.refused = g.admit(j.req.Commands); j.refused != nil {
 		return nil
 	}
 	if j.refused = g.carryOut(j); j.refused == nil {
@@ -219,6 +223,9 @@ func roughSize(r events.Recorded) int {
 	const envelope = 300 // names of members, ids, times
 	size := envelope + len(r.Tenant) + len(r.Actor.ID) + len(r.OnBehalfOf.ID) + len(r.AuthMethod) + len(r.Source) +
 		len(r.RequestID) + len(r.Reason) + len(r.Ticket) + len(r.Key) + len(r.RequestHash) + 128*len(r.Approvals)
+	if r.Sealed != nil {
+		size += 100 + len(r.Sealed.For.ID) + len(r.Sealed.Box)*4/3
+	}
 	edge, ok := events.Begins(r.Event)
 	if !ok {
 		edge, _, ok = events.Ends(r.Event)

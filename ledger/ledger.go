@@ -16,6 +16,11 @@ import (
 type Config struct {
 	// Clock says what time it is when a commit is recorded; one that goes back is not followed. Default time.Now.
 	Clock func() time.Time
+	// ClockSound is nil while Clock can be trusted, or says why not: then nothing is recorded (ErrClock).
+	// Default: always trusted.
+	ClockSound func() error
+	// Space is how much room there is; see Space for what is recorded then. Default: always open.
+	Space func() Space
 	// NewID gives the ids of ledgers, events and commands; it must never give one twice. Default NewID.
 	NewID func() uuid.UUID
 	// Writer names the process in the commits it writes. A change of writer begins a new epoch. Default: a
@@ -102,7 +107,7 @@ func Open(ctx context.Context, log Log, journal Journal, views Projection, cfg C
 //   - nil: it is recorded at the receipt's revision and every query that starts now sees it; or there was
 //     nothing to record.
 //   - *Refusal, *events.InvalidError: it breaks a rule. Nothing was recorded.
-//   - ErrUnavailable: nothing was recorded; trying later may help.
+//   - ErrUnavailable: nothing was recorded; trying later may help. ErrNoSpace and ErrClock are of this kind.
 //   - ErrUnknownOutcome: it may be recorded. With an idempotency key, asking again tells.
 //   - ErrCorrupt: the ledger halted and answers nothing more.
 //   - ctx's error alone: nothing was recorded.
@@ -210,6 +215,26 @@ func (s *status) set(to Status) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.Status = to
+}
+
+// slowWrite is how long a write may take before the ledger says that it is not ready, and what it waits for.
+const slowWrite = 2 * time.Second
+
+// whileSlow begins a write. Should it last, the ledger is not ready for that reason, until somebody says more.
+// done ends it, and reports whether it lasted.
+func (s *status) whileSlow(reason string) (done func() bool) {
+	said := make(chan struct{})
+	slow := time.AfterFunc(slowWrite, func() {
+		s.notReady(reason)
+		close(said)
+	})
+	return func() bool {
+		if slow.Stop() {
+			return false
+		}
+		<-said // so that it does not come after what is said next
+		return true
+	}
 }
 
 func (s *status) notReady(reason string) {

@@ -16,6 +16,10 @@ var (
 	ErrUnknownOutcome = errors.New("outcome unknown")
 	// ErrUnavailable: nothing was done; trying later may help.
 	ErrUnavailable = errors.New("unavailable")
+	// ErrStoreFailed: the store under the log failed and takes nothing any more until it is opened again. It
+	// comes beside ErrUnknownOutcome for what was being written, and ErrUnavailable for what was not. A look
+	// at the log settles nothing then: what can be read back may not be on the disk.
+	ErrStoreFailed = errors.New("the store failed")
 	// ErrCorrupt: the log is not what it was. Nothing may be answered from it.
 	ErrCorrupt = errors.New("corrupt")
 )
@@ -28,8 +32,9 @@ type Log interface {
 	//   - nil: c is durable, and its revision will never be given to another commit.
 	//   - ErrConflict: the last revision is not head. Nothing was stored.
 	//   - ErrUnknownOutcome: c may be stored, now or a little later. Appending the very same c again is
-	//     safe: at most one copy is ever stored.
-	//   - ErrUnavailable: nothing was stored.
+	//     safe: at most one copy is ever stored. With ErrStoreFailed beside it, only opening the log again
+	//     can tell.
+	//   - ErrUnavailable: nothing was stored. With ErrStoreFailed beside it, nothing will be.
 	Append(ctx context.Context, head events.Revision, c events.Commit) error
 
 	// Read yields the stored commits from revision from (at least 1) to the one that was last when Read

@@ -14,7 +14,7 @@ type Observer struct {
 	Conflict  func()                                      // somebody else's commit came first
 	Unknown   func()                                      // nobody knows whether a commit is stored; it is being looked for
 	Unnoted   func(error)                                 // the journal did not take an answer, or could not be read
-	Halted    func(error)                                 // the log or the views are broken; nothing is answered any more
+	Halted    func(error)                                 // the log or the views are broken, or the store failed; nothing is stored any more
 }
 
 func (o *Observer) committed(c events.Commit, took time.Duration) {

@@ -39,6 +39,11 @@ type State interface {
 	// Holds reports whether a user, client or mapping rule holds or is a member of anything.
 	Holds(events.Tenant, events.Principal) bool
 
+	// Described is the newest description of a principal that was neither deleted nor erased since.
+	Described(events.Tenant, events.Principal) (_ events.PrincipalDescribed, ok bool)
+	// PersonalKeys lists the keys with which something about p is sealed and that were not destroyed.
+	PersonalKeys(_ events.Tenant, p events.Principal) []events.PersonalKey
+
 	// Facts lists the facts of exactly this edge.
 	Facts(events.Tenant, events.Edge) []events.Fact
 	// From lists the facts of one kind that start at p: the parents of a group, what a role includes.

@@ -20,6 +20,7 @@ type world struct {
 	places     map[events.FactID]place
 	versions   map[who]events.Revision
 	answers    map[askedBy]events.Answer
+	personal   map[who]personal
 }
 
 type (
@@ -50,6 +51,10 @@ type (
 		from, to   int  // incarnations of its ends
 		start, end bool // still to be noticed
 	}
+	personal struct {
+		keys, erased []events.PersonalKey
+		described    *events.PrincipalDescribed
+	}
 	askedBy struct {
 		tenant events.Tenant
 		caller events.Principal
@@ -61,7 +66,7 @@ func newWorld() *world {
 	return &world{
 		tenants: map[events.Tenant]bool{}, admins: map[events.Principal]bool{}, defs: map[thing]definition{},
 		nodes: map[who]node{}, facts: map[place][]row{}, places: map[events.FactID]place{},
-		versions: map[who]events.Revision{}, answers: map[askedBy]events.Answer{},
+		versions: map[who]events.Revision{}, answers: map[askedBy]events.Answer{}, personal: map[who]personal{},
 	}
 }
 
@@ -69,6 +74,7 @@ func (w *world) clone() *world {
 	c := *w
 	c.tenants, c.admins, c.defs, c.nodes = maps.Clone(w.tenants), maps.Clone(w.admins), maps.Clone(w.defs), maps.Clone(w.nodes)
 	c.facts, c.places, c.versions, c.answers = maps.Clone(w.facts), maps.Clone(w.places), maps.Clone(w.versions), maps.Clone(w.answers)
+	c.personal = maps.Clone(w.personal)
 	return &c
 }
 
@@ -80,6 +86,13 @@ func (w *world) apply(r events.Recorded) error {
 	}
 	t := r.Tenant
 	w.answer(r)
+	for _, s := range events.SealedIn(r) {
+		p := w.personal[who{t, s.For}]
+		if !slices.Contains(slices.Concat(p.keys, p.erased), s.Key) {
+			p.keys = append(slices.Clone(p.keys), s.Key)
+		}
+		w.personal[who{t, s.For}] = p
+	}
 	holder, others, _ := events.About(r.Event)
 	for _, p := range append(others, holder) {
 		w.versions[who{t, p}] = r.Revision
@@ -98,7 +111,7 @@ func (w *world) apply(r events.Recorded) error {
 	case events.TenantCreated:
 		w.tenants[t] = true
 	case events.TenantDeleted:
-		delete(w.tenants, t)
+		w.tenants[t] = false
 	case events.CatalogLoaded:
 		w.defs[thing{t, e.Catalog}] = definition{e.Catalog, e.Info}
 	case events.APIDefined:
@@ -127,6 +140,15 @@ func (w *world) apply(r events.Recorded) error {
 		w.remove(t, e.Group.Principal())
 	case events.PrincipalDeleted:
 		w.remove(t, e.Principal)
+		p := w.personal[who{t, e.Principal}]
+		p.described = nil
+		w.personal[who{t, e.Principal}] = p
+	case events.PrincipalDescribed:
+		p := w.personal[who{t, e.Principal}]
+		p.described = &e
+		w.personal[who{t, e.Principal}] = p
+	case events.PrincipalErased:
+		w.personal[who{t, e.Principal}] = personal{erased: slices.Concat(w.personal[who{t, e.Principal}].erased, e.Keys)}
 	case events.ValidityCorrected:
 		return w.reshape(r, e.Fact, func(f *row) { f.Interval = r.Validity() })
 	case events.ValidityStarted:
@@ -373,4 +395,16 @@ func (w *world) Group(t events.Tenant, g events.Group) (events.Attributes, bool)
 
 func (w *world) Version(t events.Tenant, p events.Principal) events.Revision {
 	return w.versions[who{t, p}]
+}
+
+func (w *world) Described(t events.Tenant, p events.Principal) (events.PrincipalDescribed, bool) {
+	d := w.personal[who{t, p}].described
+	if d == nil {
+		return events.PrincipalDescribed{}, false
+	}
+	return *d, true
+}
+
+func (w *world) PersonalKeys(t events.Tenant, p events.Principal) []events.PersonalKey {
+	return w.personal[who{t, p}].keys
 }

@@ -90,6 +90,9 @@ func (w *writer) record(ctx context.Context, id events.LedgerID, signer events.S
 		return err
 	}
 	defer g.discard()
+	if err := g.admit([]Command{AddAdministrator{}}); err != nil { // it adds something
+		return err
+	}
 	command := w.cfg.NewID()
 	for _, e := range evs {
 		r := events.Recorded{
@@ -285,8 +288,14 @@ func (w *writer) commit(ctx context.Context, g *group, start time.Time) bool {
 		return true
 	case errors.Is(err, ErrConflict):
 		w.lostRace(ctx, g)
+	case errors.Is(err, ErrStoreFailed):
+		halt := w.storeFailed(err)
+		if !errors.Is(err, ErrUnknownOutcome) {
+			err = halt
+		}
+		w.giveUp(g, err, halt)
 	case errors.Is(err, ErrUnknownOutcome):
-		w.giveUp(g, err)
+		w.giveUp(g, err, errClosed)
 	default:
 		w.failed = true
 		answerAll(g.jobs, w.fault("store", err))
@@ -294,16 +303,27 @@ func (w *writer) commit(ctx context.Context, g *group, start time.Time) bool {
 	return false
 }
 
-// giveUp ends the writer's work with a commit whose outcome is unknown: nothing may be decided after it.
-func (w *writer) giveUp(g *group, err error) {
-	w.halt = errClosed
+// giveUp ends the writer's work with a commit that failed with err, of whose outcome nothing more will be known:
+// nothing may be decided after it. Everybody else hears halt from now on.
+func (w *writer) giveUp(g *group, err, halt error) {
+	w.halt = halt
 	for _, j := range g.jobs {
 		if j.to > j.from || j.again != nil {
 			j.answer(Receipt{}, err)
 		} else { // judged beside events that may never be, and no event itself
-			j.answer(Receipt{}, errClosed)
+			j.answer(Receipt{}, halt)
 		}
 	}
+}
+
+// storeFailed stops all writing, and gives what to answer from now on. Questions go on: they are answered from
+// the views, which hold nothing that was not acknowledged by the disk.
+func (w *writer) storeFailed(err error) error {
+	// Not wrapped: the outcome is unknown of one commit, and what comes after it is not stored for certain.
+	halt := fmt.Errorf("%w: nothing is stored until the server is restarted: %v", ErrUnavailable, err)
+	w.status.notReady(halt.Error())
+	w.cfg.Observer.halted(err)
+	return halt
 }
 
 // store appends c and makes it the views' head. When the append succeeded and the views cannot take the

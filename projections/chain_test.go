@@ -157,6 +157,8 @@ func (w *world) define() events.Event {
 		events.GroupCreated{Group: group, Attr: attr},
 		events.GroupDeleted{Group: group},
 		events.PrincipalDeleted{Principal: pick(w, users...)},
+		events.PrincipalDescribed{Principal: pick(w, users...), Profile: events.Profile{Name: "N"}},
+		events.PrincipalErased{Principal: pick(w, users...), Keys: []events.PersonalKey{w.id()}},
 	)
 }
 

@@ -1,12 +1,14 @@
 package projections
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -30,6 +32,7 @@ type Rebuilt struct {
 	Generation uint64            // in use afterwards
 	Digests    map[string]Digest // by view
 	Uncompared error             // why there was nothing to compare with; nil: Digests has both sides
+	Diverged   events.Revision   // the first one after which the states differ; 0: they are the same throughout
 	Events     events.Position   // how many were replayed for the digests
 	Took       time.Duration
 }
@@ -193,10 +196,55 @@ func (r *rebuild) compare(ctx context.Context) (Rebuilt, error) {
 			differ = append(differ, fmt.Sprintf("%s has %s, rebuilt %s", view, d.Live, d.Rebuilt))
 		}
 	}
-	if len(differ) > 0 {
-		return out, fmt.Errorf("%w: at revision=%d %s", ErrDiffers, out.Revision, strings.Join(differ, "; "))
+	if out.Uncompared == nil {
+		if out.Diverged, err = diverged(snap, live, r.generation); err != nil {
+			return out, fmt.Errorf("rebuild: compare states: %w", err)
+		}
 	}
-	return out, nil
+	return out, out.differs(differ)
+}
+
+// differs is ErrDiffers with all that is known of the difference, or nil. Equal rows that were arrived at in
+// another way are a difference, too: the live ledger answered otherwise for a while. Rows that differ though
+// the states do not were changed after they had been written.
+func (r Rebuilt) differs(views []string) error {
+	var how []string
+	if r.Diverged > 0 {
+		how = append(how, fmt.Sprintf("the states differ from revision=%d on", r.Diverged))
+	}
+	if len(views) > 0 {
+		how = append(how, fmt.Sprintf("at revision=%d %s", r.Revision, strings.Join(views, "; ")))
+	}
+	if len(views) > 0 && r.Diverged == 0 {
+		how = append(how, "the rows were changed after they had been written")
+	}
+	if how == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", ErrDiffers, strings.Join(how, "; "))
+}
+
+// diverged is the first revision whose states differ between two generations, as far as both got; 0 if none.
+func diverged(snap *pebblekv.Snapshot, a, b uint64) (events.Revision, error) {
+	next, stop := iter.Pull2(snap.Window(prefixState(b)).Scan(nil))
+	defer stop()
+	for row, err := range snap.Window(prefixState(a)).Scan(nil) {
+		if err != nil {
+			return 0, err
+		}
+		other, err, more := next()
+		switch {
+		case err != nil:
+			return 0, err
+		case !more:
+			return 0, nil
+		case len(row.Key) != 8:
+			return 0, fmt.Errorf("%w: state of revision %x", pebblekv.ErrStore, row.Key)
+		case !bytes.Equal(row.Key, other.Key), !bytes.Equal(row.Value, other.Value):
+			return events.Revision(binary.BigEndian.Uint64(row.Key)), nil
+		}
+	}
+	return 0, nil
 }
 
 // adopt applies what came since the comparison and moves the pointer. Pointer and deletions are one synced

@@ -113,7 +113,8 @@ func TestRebuildFindsADifference(t *testing.T) {
 			was, _ := p.Digest(t.Context(), view)
 			set(t, s, tamper.key, tamper.value)
 			rebuilt, err := p.Rebuild(t.Context(), nil)
-			if !errors.Is(err, projections.ErrDiffers) || !strings.Contains(err.Error(), view+" has ") {
+			if !errors.Is(err, projections.ErrDiffers) || rebuilt.Diverged != 0 ||
+				!strings.Contains(err.Error(), view+" has ") || !strings.Contains(err.Error(), "changed after they had been written") {
 				t.Fatalf("%s of %s: %v", how, view, err)
 			}
 			now, _ := p.Digest(t.Context(), view)
@@ -427,5 +428,41 @@ func TestDigestTellsRowsApart(t *testing.T) {
 			t.Errorf("%q and %s have one digest", rows, other)
 		}
 		seen[d] = fmt.Sprintf("%q", rows)
+	}
+}
+
+// Views that were once computed otherwise are named by the first revision at which they were, also when their
+// rows came to be the same again.
+func TestRebuildNamesTheFirstDivergence(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	_, log := history(t, seeded(61), 30)
+	for name, tt := range map[string]struct {
+		live, now projections.View
+		want      events.Revision
+		rows      bool // of the view differ, too
+	}{
+		"a row too many":         {strange{17}, strange{1000}, 17, true},
+		"a row written late":     {strange{17}, strange{12}, 12, false},
+		"control: no difference": {strange{17}, strange{17}, 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := openStore(t, "", pebblekv.Options{})
+			live, err := projections.Open(store, log, audit.Rows{}, tt.live)
+			must(t, err)
+			must(t, live.CatchUp(ctx))
+			p, err := projections.Open(store, log, audit.Rows{}, tt.now)
+			must(t, err)
+			r, err := p.Rebuild(ctx, nil)
+			if r.Diverged != tt.want || (err == nil) != (tt.want == 0) {
+				t.Errorf("diverged at %d, %v; want %d", r.Diverged, err, tt.want)
+			}
+			if d := r.Digests["strange"]; (d.Live != d.Rebuilt) != tt.rows {
+				t.Errorf("rows %+v", d)
+			}
+			if tt.want > 0 && !strings.Contains(err.Error(), fmt.Sprintf("from revision=%d on", tt.want)) {
+				t.Errorf("the error does not say so: %v", err)
+			}
+		})
 	}
 }

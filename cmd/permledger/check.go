@@ -157,11 +157,12 @@ func stepText(s api.Step) string {
 		text += " for " + s.OnBehalfOf.String()
 	}
 	text += " at revision " + number(s.Revision)
-	if s.Reason != "" {
-		text += ", because: " + oneLine(s.Reason)
+	reason, ticket := s.ReasonAndTicket()
+	if reason != "" {
+		text += ", because: " + oneLine(reason)
 	}
-	if s.Ticket != "" {
-		text += " [" + oneLine(s.Ticket) + "]"
+	if ticket != "" {
+		text += " [" + oneLine(ticket) + "]"
 	}
 	if s.Fact != nil {
 		text += ", fact " + s.Fact.ID.String()

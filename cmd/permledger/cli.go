@@ -75,8 +75,8 @@ Exit codes: 0 yes or done, 1 no, differences or rejects, 2 usage, 3 server or ne
 			if err := emptyFlags(cmd); err != nil {
 				return err
 			}
-			if !slices.Contains(formats, c.format) {
-				return fmt.Errorf("-o %s: must be one of %s", c.format, strings.Join(formats, ", "))
+			if known := formatsOf(cmd); !slices.Contains(known, c.format) {
+				return fmt.Errorf("-o %s: must be one of %s", c.format, strings.Join(known, ", "))
 			}
 			return nil
 		},
@@ -89,9 +89,11 @@ Exit codes: 0 yes or done, 1 no, differences or rejects, 2 usage, 3 server or ne
 	f.StringVar(&c.server, "server", c.or("PERMLEDGER_SERVER", defaultServer), "URL of the ledger (PERMLEDGER_SERVER)")
 	f.StringVar(&c.tokenFile, "token-file", "", "file that holds the token (else PERMLEDGER_TOKEN, the token itself)")
 	f.StringVar(&c.tenant, "tenant", c.or("PERMLEDGER_TENANT", string(events.DefaultTenant)), "tenant to work in (PERMLEDGER_TENANT)")
-	f.StringVarP(&c.format, "output", "o", string(formatTable), "table, json, jsonl, csv or yaml")
+	f.StringVarP(&c.format, "output", "o", string(formatTable), "table, json, jsonl, csv or yaml; for events also cloudevents or ocsf")
 	f.BoolVar(&c.noHeaders, "no-headers", false, "leave out the header of tables and CSV")
-	must(root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(formats, cobra.ShellCompDirectiveNoFileComp)))
+	must(root.RegisterFlagCompletionFunc("output", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return formatsOf(cmd), cobra.ShellCompDirectiveNoFileComp
+	}))
 
 	for _, g := range []struct {
 		title string
@@ -101,7 +103,8 @@ Exit codes: 0 yes or done, 1 no, differences or rejects, 2 usage, 3 server or ne
 		{"Ask:", []*cobra.Command{c.checkVerb(), c.canWhatVerb(), c.whoCanVerb(), c.historyVerb(), c.intervalsVerb(),
 			c.diffVerb(), c.claimsVerb(), c.exportVerb(), c.watchVerb()}},
 		{"Change:", []*cobra.Command{c.catalogVerb(), c.roleVerb(), c.groupVerb(), c.grantVerb(), c.revokeVerb(),
-			c.assignVerb(), c.unassignVerb(), c.correctVerb(), c.principalVerb(), c.tenantVerb(), c.adminVerb(), c.importVerb()}},
+			c.assignVerb(), c.unassignVerb(), c.correctVerb(), c.principalVerb(), c.eraseVerb(), c.tenantVerb(), c.adminVerb(), c.importVerb()}},
+		{"Prove:", []*cobra.Command{c.proveVerb(), c.checkProofVerb(), c.keyVerb()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
 		for _, v := range g.verbs {
@@ -109,6 +112,7 @@ Exit codes: 0 yes or done, 1 no, differences or rejects, 2 usage, 3 server or ne
 			root.AddCommand(v)
 		}
 	}
+	root.AddCommand(c.preflightVerb())
 	c.noteStart(root)
 	return root
 }

@@ -13,10 +13,11 @@ import (
 var eventHeader = []string{"position", "revision", "recorded_at", "event", "what", "valid_from", "valid_until", "actor", "on_behalf_of", "reason", "ticket"}
 
 func eventCells(e api.Event) []string {
+	reason, ticket := e.ReasonAndTicket()
 	return []string{
 		strconv.FormatUint(uint64(e.Position), 10), strconv.FormatUint(uint64(e.Revision), 10), e.RecordedAt.String(),
 		events.Name(e.Event), eventWhat(e.Event), e.ValidFrom.String(), e.ValidUntil.String(),
-		e.Actor.String(), e.OnBehalfOf.String(), e.Reason, e.Ticket,
+		e.Actor.String(), e.OnBehalfOf.String(), reason, ticket,
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 	"github.com/permledger/permledger/projections"
+	"github.com/permledger/permledger/projections/audit/checkpoint"
+	"github.com/permledger/permledger/projections/pebblekv"
 )
 
 // exit is how a verb ends. A script reads it as the answer: a "no" is never an error, and an error is
@@ -67,6 +69,8 @@ var exits = map[api.Code]exit{
 	api.CodeTooManyPaths:         exitUsage,
 
 	api.CodeUnavailable:    exitServer,
+	api.CodeNoSpace:        exitServer,
+	api.CodeClock:          exitServer,
 	api.CodeBehind:         exitServer,
 	api.CodeOutcomeUnknown: exitServer,
 	api.CodeInternal:       exitServer,
@@ -108,7 +112,8 @@ func exitOf(err error) exit {
 		return exitServer
 	case errors.As(err, &integrity), errors.Is(err, events.ErrBroken), errors.Is(err, events.ErrMalformed),
 		errors.Is(err, events.ErrUnknownEvent), errors.Is(err, ledger.ErrCorrupt), errors.Is(err, projections.ErrHalted),
-		errors.Is(err, projections.ErrDiffers):
+		errors.Is(err, projections.ErrDiffers), errors.Is(err, pebblekv.ErrDamaged), errors.Is(err, checkpoint.ErrSignature),
+		errors.Is(err, checkpoint.ErrUnproved):
 		return exitIntegrity
 	}
 	return exitServer

@@ -19,6 +19,7 @@ func (c *cli) historyVerb() *cobra.Command {
 		Long: `List what was recorded, oldest first: about a principal (user:alice, role:operator, group:ops), a
 permission (permission:read:*) or an API (api:operate); an event must match all that is given. Without
 any, everything in the tenant is listed.`,
+		Annotations: printsEvents,
 		Example: `  permledger history user:alice
   permledger history role:operator --since -720h --kind role.permission-added
   permledger history permission:read:* api:operate -o jsonl`,
@@ -46,12 +47,15 @@ any, everything in the tenant is listed.`,
 			if err != nil {
 				return err
 			}
-			l := c.printer().listing(eventHeader, false)
+			l, err := c.eventsOf(cmd.Context(), client, false)
+			if err != nil {
+				return err
+			}
 			for e, err := range client.AllHistory(cmd.Context(), q) {
 				if err != nil {
 					return err
 				}
-				if err := l.add(e, eventCells(e)...); err != nil {
+				if err := l.add(e); err != nil {
 					return err
 				}
 				if limit--; limit == 0 {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"go.yaml.in/yaml/v3"
@@ -23,6 +24,10 @@ const (
 	formatJSONL format = "jsonl"
 	formatCSV   format = "csv"
 	formatYAML  format = "yaml"
+
+	// In the words of other systems, one event a line: for the verbs that print events (eventlisting.go).
+	formatCloudEvents format = "cloudevents"
+	formatOCSF        format = "ocsf"
 )
 
 var formats = []string{string(formatTable), string(formatJSON), string(formatJSONL), string(formatCSV), string(formatYAML)}
@@ -179,9 +184,10 @@ func (l *listing) csvRow(cells []string) error {
 	return l.csv.Error()
 }
 
-// guardCell keeps a spreadsheet from taking an id for a formula: ids are anybody's to choose.
+// guardCell keeps a spreadsheet from taking an id for a formula: ids are anybody's to choose. A cell that looks
+// guarded already is guarded once more, so that whoever takes one quote away again has what was written.
 func guardCell(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+	if first, _ := utf8.DecodeRuneInString(strings.TrimLeft(s, "'")); strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 		return "'" + s
 	}
 	return s

@@ -3,120 +3,171 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
-	"github.com/permledger/permledger/consumers/api"
+	"github.com/permledger/permledger/cmd/permledger/node"
 	"github.com/permledger/permledger/events"
-	"github.com/permledger/permledger/ledger"
+	"github.com/permledger/permledger/projections/audit"
 )
 
 func (c *cli) replayVerb() *cobra.Command {
 	var where nodeFlags
-	var from, to uint64
+	var f replayFlags
 	cmd := &cobra.Command{
 		Use:   "replay --data DIR",
-		Short: "Print every event from the log itself, verifying its chain; exit 6 on a fault",
-		Long: `Print every event in order from the log itself, of every tenant, without a server. Each commit must be the
+		Short: "Print events from the log itself, verifying its chain; exit 6 on a fault",
+		Long: `Print events in order from the log itself, of every tenant, without a server. Each commit must be the
 very next one, hold the hash of the one before, and hash to what the views know; and the log must not end
-before the views do. The first fault ends the replay with exit code 6: what was printed before it is whole.`,
+before the views do. The first fault ends the replay with exit code 6: what was printed before it is whole.
+
+The filters say which events are printed; an event must match all that is given. Every commit is read and
+verified all the same, and the last line on standard error says how many there were and how many matched.
+
+With --cursor a replay can be broken off at any moment and goes on where it was, as often as you like, also to
+what was recorded since. It then checks that the log still holds the very commit it stopped at. With --out the
+file ends up the same, byte for byte, as if nothing had happened; on standard output the events of the commit
+it was broken off at may come twice.`,
 		Example: `  permledger replay --data ledger-data -o jsonl
-  permledger replay --data ledger-data --from 40 --to 41`,
-		Args: cobra.NoArgs,
+  permledger replay --data ledger-data --from 40 --to 41
+  permledger replay --data ledger-data -o csv --principal user:alice --since 2026-01-01 --until 2026-04-01
+  permledger replay --data ledger-data -o ocsf --cursor siem.cursor --out siem.jsonl`,
+		Args:        cobra.NoArgs,
+		Annotations: printsEvents,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			if to != 0 && to < from {
-				return usagef("--to %d is before --from %d", to, from)
+			filter, err := c.replayFilter(f, cmd.Flags().Changed("tenant"))
+			if err != nil {
+				return err
 			}
-			n, err := c.openOffline(cmd.Context(), where)
+			if err := f.check(format(c.format)); err != nil {
+				return err
+			}
+			n, err := c.openOffline(cmd.Context(), where, node.ReplaceNever)
 			if err != nil {
 				return err
 			}
 			defer func() { err = errors.Join(err, n.Close()) }()
-			l := c.printer().listing(eventHeader, false)
-			r := &replay{log: n.Log, known: n.Projector, from: events.Revision(max(from, 1)), to: events.Revision(to)}
-			err = r.run(cmd.Context(), func(e events.Recorded) error {
-				event := api.Event{Recorded: e}
-				return l.add(event, eventCells(event)...)
-			})
-			if err != nil {
-				return err
-			}
-			c.say("revisions %d to %d: %d events, every commit follows the one before it; head hash %s", r.from, r.head.Revision, r.events, r.head.Hash)
-			return l.close()
+			return c.replay(cmd.Context(), &replay{log: n.Log, known: n.Projector}, f, filter)
 		},
 	}
 	where.add(cmd)
-	cmd.Flags().Uint64Var(&from, "from", 1, "the first revision")
-	cmd.Flags().Uint64Var(&to, "to", 0, "the last revision; default the last of the log")
+	f.add(cmd.Flags())
+	must(cmd.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(events.Names(), cobra.ShellCompDirectiveNoFileComp)))
 	return cmd
 }
 
-// replay reads a part of the log and believes nothing of it.
-type replay struct {
-	log   ledger.Log
-	known interface{ Head() events.Head }
-	from  events.Revision
-	to    events.Revision // 0: the last
-
-	head   events.Head
-	events int
-}
-
-func (r *replay) run(ctx context.Context, each func(events.Recorded) error) error {
-	last, err := r.log.Last(ctx)
+// replay prints what r reads and says how that went.
+func (c *cli) replay(ctx context.Context, r *replay, f replayFlags, filter audit.Filter) (err error) {
+	w, err := c.replayWriter(f, filter, r.known.Head().Ledger)
 	if err != nil {
 		return err
 	}
-	if r.to == 0 {
-		r.to = last
+	defer func() { err = errors.Join(err, w.to.close()) }()
+	r.from, r.to, r.after = w.from, events.Revision(f.to), w.after
+	r.each = append(r.each, w.commit)
+	if err := r.run(ctx); err != nil {
+		return err
 	}
-	if r.from > last || r.to > last {
-		return usagef("the log ends at revision %d", last)
+	if err := w.close(r.head); err != nil {
+		return err
 	}
-	// The commit before the first one printed is read, too: it says what the first one must follow.
-	for stored, err := range r.log.Read(ctx, max(r.from, 2)-1) {
-		if err != nil {
-			return err
-		}
-		if err := r.commit(stored, each); err != nil {
-			return fmt.Errorf("replay revision=%d: %w", stored.Revision, err)
-		}
-		if stored.Revision >= r.to {
-			break
-		}
+	if r.commits == 0 {
+		c.say("nothing after revision %d; head hash %s", r.head.Revision, r.head.Hash)
+		return nil
 	}
-	if r.head.Revision != r.to {
-		return integrityError{fmt.Errorf("replay: the log gave nothing after revision %d", r.head.Revision)}
-	}
-	if known := r.known.Head(); known.Revision == r.head.Revision && known.Hash != r.head.Hash {
-		return integrityError{fmt.Errorf("replay: revision %d has hash %s, the views know it with %s", known.Revision, r.head.Hash, known.Hash)}
-	}
+	c.say("revisions %d to %d: %s, %s read, every commit follows the one before it; %s matched; head hash %s", r.from, r.head.Revision,
+		counted(r.commits, "commit"), counted(r.events, "event"), counted(w.matched, "event"), r.head.Hash)
 	return nil
 }
 
-func (r *replay) commit(stored events.Stored, each func(events.Recorded) error) error {
-	c, err := events.DecodeCommit(stored.Bytes)
-	if err != nil {
-		return err
-	}
-	if c.Revision != stored.Revision {
-		return integrityError{fmt.Errorf("the commit says it is revision %d", c.Revision)}
-	}
-	if r.head.Revision > 0 || c.Revision == 1 {
-		if err := r.head.Follows(c); err != nil {
-			return err
+// replayFlags say which part of the log is read, which events are printed, and where to.
+type replayFlags struct {
+	from, to                     uint64
+	actor, onBehalfOf, principal string
+	permission, api, kind        string
+	since, until                 string
+	out, cursor                  string
+}
+
+func (f *replayFlags) add(flags *pflag.FlagSet) {
+	flags.Uint64Var(&f.from, "from", 1, "the first revision")
+	flags.Uint64Var(&f.to, "to", 0, "the last revision; default the last of the log")
+	flags.StringVar(&f.actor, "actor", "", "only what this principal did")
+	flags.StringVar(&f.onBehalfOf, "on-behalf-of", "", "only what was done for this principal")
+	flags.StringVar(&f.principal, "principal", "", "only events about this principal, role or group")
+	flags.StringVar(&f.permission, "permission", "", "only events that name this permission")
+	flags.StringVar(&f.api, "api", "", "only events about this API and its permissions")
+	flags.StringVar(&f.kind, "type", "", "only events of this name, as in role.assigned (or --kind, as in history)")
+	flags.StringVar(&f.since, "since", "", "only what was recorded at or after this time")
+	flags.StringVar(&f.until, "until", "", "only what was recorded before this time")
+	flags.StringVar(&f.out, "out", "", "write to this new file instead of standard output")
+	flags.StringVar(&f.cursor, "cursor", "", "keep in this file how far it got, and go on from there")
+	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "kind" {
+			name = "type"
+		}
+		return pflag.NormalizedName(name)
+	})
+}
+
+// replayFilter reads the conditions. A replay is of every tenant unless one is given with it: what the environment
+// says for other verbs must not make an export incomplete.
+func (c *cli) replayFilter(f replayFlags, tenant bool) (filter audit.Filter, err error) {
+	if tenant {
+		filter.Tenant = events.Tenant(c.tenant)
+		if err := filter.Tenant.Check(); err != nil {
+			return filter, err
 		}
 	}
-	r.head = c.Head()
-	if c.Revision < r.from {
+	for _, p := range []struct {
+		given string
+		into  *events.Principal
+	}{{f.actor, &filter.Actor}, {f.onBehalfOf, &filter.OnBehalfOf}, {f.principal, &filter.Principal}} {
+		if *p.into, err = optionalPrincipal(p.given); err != nil {
+			return filter, err
+		}
+	}
+	if filter.Permission.Name = events.PermissionName(f.permission); f.permission != "" {
+		if err := filter.Permission.Name.Check(); err != nil {
+			return filter, err
+		}
+	}
+	if filter.API = events.API(f.api); f.api != "" {
+		if err := filter.API.Check(); err != nil {
+			return filter, err
+		}
+	}
+	if filter.Type = f.kind; f.kind != "" && !slices.Contains(events.Names(), f.kind) {
+		return filter, events.Invalid("--type", f.kind, "must be the name of an event, as in role.assigned")
+	}
+	if filter.Since, err = parseTime("--since", f.since, c.now()); err != nil {
+		return filter, err
+	}
+	if filter.Until, err = parseTime("--until", f.until, c.now()); err != nil {
+		return filter, err
+	}
+	if !filter.Until.IsZero() && filter.Until <= filter.Since {
+		return filter, usagef("--until %s is not after --since %s", filter.Until, filter.Since)
+	}
+	return filter, nil
+}
+
+// check refuses what cannot be gone on with.
+func (f replayFlags) check(in format) error {
+	switch {
+	case f.to != 0 && f.to < f.from:
+		return usagef("--to %d is before --from %d", f.to, f.from)
+	case f.cursor == "":
 		return nil
-	}
-	for _, e := range c.Events {
-		if err := each(e); err != nil {
-			return err
-		}
-		r.events++
+	case in == formatTable || in == formatJSON || in == formatYAML:
+		return usagef("--cursor needs a format with a line for each event: -o jsonl, csv, cloudevents or ocsf")
+	case strings.HasPrefix(f.since, "-") || strings.HasPrefix(f.until, "-"):
+		return usagef("with --cursor a period has fixed ends: a span back from now is another one each time")
+	case f.out == f.cursor:
+		return usagef("--cursor and --out are the same file")
 	}
 	return nil
 }

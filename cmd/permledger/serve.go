@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -38,12 +39,13 @@ func (f *nodeFlags) add(cmd *cobra.Command) {
 func (c *cli) nodeConfig(f nodeFlags) node.Config {
 	return node.Config{
 		Dir: f.data, KeysDir: f.keys, NATSURL: f.natsURL, NATSCredentialsFile: f.natsCreds, NATSReplicas: f.natsReplica,
-		NATSUser: c.getenv("PERMLEDGER_NATS_USER"), NATSPassword: c.getenv("PERMLEDGER_NATS_PASSWORD"),
+		Preflight: preflight,
+		NATSUser:  c.getenv("PERMLEDGER_NATS_USER"), NATSPassword: c.getenv("PERMLEDGER_NATS_PASSWORD"),
 	}
 }
 
 // openOffline opens the data of a ledger that nobody serves at the moment. It makes none where there is none.
-func (c *cli) openOffline(ctx context.Context, f nodeFlags) (*node.Node, error) {
+func (c *cli) openOffline(ctx context.Context, f nodeFlags, replace node.Replace) (*node.Node, error) {
 	place := f.data
 	if f.natsURL == "" {
 		place = node.LogDir(f.data)
@@ -52,13 +54,14 @@ func (c *cli) openOffline(ctx context.Context, f nodeFlags) (*node.Node, error) 
 		return nil, usagef("there is no ledger in %s", f.data)
 	}
 	cfg := c.nodeConfig(f)
-	cfg.Offline = true
+	cfg.Offline, cfg.ReplaceViews = true, replace
 	return node.Open(ctx, cfg)
 }
 
 func (c *cli) serveVerb() *cobra.Command {
 	var where nodeFlags
 	var listen, natsListen, publicURL, level string
+	var limits limitFlags
 	cmd := &cobra.Command{
 		Use:   "serve --data DIR",
 		Short: "Run a ledger",
@@ -75,6 +78,7 @@ administrator, readable by its owner only. It ends at an interrupt, after the re
 			}
 			cfg := c.nodeConfig(where)
 			cfg.NATSListen, cfg.Logger = natsListen, logger
+			limits.set(&cfg)
 			return c.serve(cmd.Context(), cfg, listen, publicURL)
 		},
 	}
@@ -83,8 +87,40 @@ administrator, readable by its owner only. It ends at an interrupt, after the re
 	cmd.Flags().StringVar(&natsListen, "nats-listen", "", "where the embedded NATS takes services that read the feed; default nowhere")
 	cmd.Flags().StringVar(&publicURL, "public-url", "", "how clients reach this server; default http:// and the address it listens on")
 	cmd.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	limits.add(cmd)
 	cmd.MarkFlagsMutuallyExclusive("nats-url", "nats-listen")
 	return cmd
+}
+
+// limitFlags say when to write less, or not to start.
+type limitFlags struct {
+	low, full float64
+	headroom  int64
+	clockGap  time.Duration
+}
+
+func (f *limitFlags) add(cmd *cobra.Command) {
+	cmd.Flags().Float64Var(&f.low, "disk-low", 0.90, "the share of the disk of --data in use from which on only what takes away (revoke, unassign, remove, delete) is recorded; 0: never")
+	cmd.Flags().Float64Var(&f.full, "disk-full", 0.97, "the share from which on nothing is recorded; checks are always answered; 0: never")
+	cmd.Flags().Int64Var(&f.headroom, "disk-headroom", 8<<30, "while that many bytes are free, --disk-low and --disk-full do not count")
+	cmd.Flags().DurationVar(&f.clockGap, "max-clock-gap", 365*24*time.Hour, "refuse to start when the clock is later than the data were last used by more than that; 0: never")
+}
+
+// set turns a zero, which people read as never, into the negative that means it.
+func (f *limitFlags) set(cfg *node.Config) {
+	cfg.DiskLow, cfg.DiskFull, cfg.DiskHeadroom, cfg.MaxClockGap = f.low, f.full, f.headroom, f.clockGap
+	if f.low <= 0 {
+		cfg.DiskLow = -1
+	}
+	if f.full <= 0 {
+		cfg.DiskFull = -1
+	}
+	if f.headroom <= 0 {
+		cfg.DiskHeadroom = -1
+	}
+	if f.clockGap <= 0 {
+		cfg.MaxClockGap = -1
+	}
 }
 
 // logger writes to standard error: for people on a terminal, as JSON elsewhere.

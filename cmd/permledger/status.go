@@ -56,6 +56,9 @@ func statusText(w io.Writer, s api.Status) {
 	fmt.Fprintf(w, "  revision     %d, recorded at %s\n", s.Revision, s.RecordedAt)
 	fmt.Fprintf(w, "  position     %d\n", s.Position)
 	fmt.Fprintf(w, "  head hash    %s\n", s.Head)
+	if s.Space != "" && s.Space != "open" {
+		fmt.Fprintf(w, "  space        %s\n", s.Space)
+	}
 	if s.Feed != nil {
 		fmt.Fprintf(w, "  feed         at position %d", s.Feed.Position)
 		if s.Feed.Error != "" {

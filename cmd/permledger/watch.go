@@ -20,6 +20,7 @@ func (c *cli) watchVerb() *cobra.Command {
 		Short: "Print events as they are recorded",
 		Long: `Print events as they are recorded, in order of position, each once. When the connection breaks, the exit
 code is 3 and the last line on standard error says where to go on.`,
+		Annotations: printsEvents,
 		Example: `  permledger watch
   permledger watch --from first --kind permission.granted -o jsonl
   permledger watch --from position:4711 --follow=false`,
@@ -59,7 +60,10 @@ func (c *cli) watch(ctx context.Context, q api.EventsQuery) error {
 	if err != nil {
 		return err
 	}
-	l := c.printer().listing(eventHeader, true)
+	l, err := c.eventsOf(ctx, client, true)
+	if err != nil {
+		return err
+	}
 	last := events.Position(0)
 	for e, err := range client.Events(ctx, q) {
 		if errors.Is(err, context.Canceled) {
@@ -72,7 +76,7 @@ func (c *cli) watch(ctx context.Context, q api.EventsQuery) error {
 			return err
 		}
 		last = e.Position
-		if err := l.add(e, eventCells(e)...); err != nil {
+		if err := l.add(e); err != nil {
 			return err
 		}
 	}

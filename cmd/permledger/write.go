@@ -15,12 +15,14 @@ import (
 type writeFlags struct {
 	reason     string
 	ticket     string
+	seal       string
 	validFrom  string
 	validUntil string
 	onBehalfOf string
 	key        string
 	ifVersion  []string
 	dryRun     bool
+	proof      string
 	strict     bool
 	isImport   bool
 }
@@ -36,10 +38,14 @@ func (f *writeFlags) addCommon(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	fl.StringVar(&f.reason, "reason", "", "why, in words")
 	fl.StringVar(&f.ticket, "ticket", "", "why, by reference")
+	fl.StringVar(&f.seal, "seal", "", "seal reason and ticket with the personal key of this principal: once it is erased, nobody reads them")
 	fl.StringVar(&f.onBehalfOf, "on-behalf-of", "", "the principal it is done for")
 	fl.StringVar(&f.key, "idempotency-key", "", "the same key and request again give the first answer and change nothing")
 	fl.StringArrayVar(&f.ifVersion, "if-version", nil, "only if it has not changed since: REVISION, or PRINCIPAL@REVISION for somebody else")
 	fl.BoolVar(&f.dryRun, "dry-run", false, "say what would be recorded and record nothing")
+	fl.StringVar(&f.proof, "proof", "", "a directory for proofs of what is recorded, each in a file POSITION.tlog-proof")
+	must(cmd.MarkFlagDirname("proof"))
+	cmd.MarkFlagsMutuallyExclusive("proof", "dry-run")
 	fl.BoolVar(&f.strict, "strict", false, "refuse what is so already or not there")
 	fl.BoolVar(&f.isImport, "import", false, "this is brought in from elsewhere: it may start before the ledger did")
 }
@@ -48,7 +54,7 @@ func (f *writeFlags) addCommon(cmd *cobra.Command) {
 func (c *cli) request(f writeFlags, about events.Principal, commands ...api.Command) (r api.Request, err error) {
 	r = api.Request{
 		Tenant: events.Tenant(c.tenant), Commands: commands, Reason: f.reason, Ticket: f.ticket,
-		Strict: f.strict, DryRun: f.dryRun,
+		Strict: f.strict, DryRun: f.dryRun, Proof: f.proof != "",
 	}
 	if f.isImport {
 		r.Origin = events.OriginImport
@@ -60,6 +66,9 @@ func (c *cli) request(f writeFlags, about events.Principal, commands ...api.Comm
 		return r, err
 	}
 	if r.OnBehalfOf, err = optionalPrincipal(f.onBehalfOf); err != nil {
+		return r, err
+	}
+	if r.Seal, err = optionalPrincipal(f.seal); err != nil {
 		return r, err
 	}
 	for _, s := range f.ifVersion {
@@ -104,7 +113,10 @@ func (c *cli) submit(cmd *cobra.Command, f writeFlags, about events.Principal, c
 	if err != nil {
 		return err
 	}
-	return c.printReceipt(receipt)
+	if err := c.printReceipt(receipt); err != nil || f.proof == "" {
+		return err
+	}
+	return c.writeProofs(f.proof, receipt)
 }
 
 func (c *cli) printReceipt(r api.Receipt) error {

@@ -28,6 +28,9 @@ type Command struct {
 	Name        string `json:"name,omitempty"`
 	Description string `json:"description,omitempty"`
 
+	Profile *events.Profile `json:"profile,omitempty"`
+	Plain   bool            `json:"plain,omitempty"` // the profile is recorded in clear, and stays so for ever
+
 	Fact       events.FactID `json:"fact,omitzero"`
 	ValidFrom  Time          `json:"valid_from,omitzero"`  // zero: as it was
 	ValidUntil Time          `json:"valid_until,omitzero"` // "forever" takes an end away
@@ -90,6 +93,8 @@ var Verbs = []Verb{
 	{"group.set-parent", []string{"group", "parent"}, nil, "Put a group below another: its members have what the parent has."},
 	{"group.unset-parent", []string{"group", "parent"}, nil, "Take a group out from below another."},
 	{"principal.delete", []string{"principal"}, nil, "End everything a principal holds; its id may be used again and inherits nothing."},
+	{"principal.describe", []string{"principal", "profile"}, []string{"plain"}, "Say who is behind an id, sealed with its personal key unless plain is true."},
+	{"principal.erase", []string{"principal"}, nil, "Destroy the personal key of a principal: what was sealed with it is never read again, and nothing else changes."},
 	{"correct", []string{"fact"}, []string{"valid_from", "valid_until"}, "Replace the validity of a fact by what really was."},
 	{"tenant.create", nil, []string{"name"}, "Create the tenant of the request."},
 	{"tenant.delete", nil, nil, "Delete the tenant of the request and everything in it."},
@@ -214,6 +219,11 @@ func (c *Command) decodeMember(field, name string, raw json.RawMessage) (err err
 		return decodeValue(field, raw, &c.Name)
 	case "description":
 		return decodeValue(field, raw, &c.Description)
+	case "profile":
+		c.Profile, err = decodeProfile(field, raw)
+		return err
+	case "plain":
+		return decodeValue(field, raw, &c.Plain)
 	case "fact":
 		c.Fact, err = decodeUUID(field, raw)
 		return err

@@ -102,6 +102,7 @@ type Status struct {
 	RecordedAt events.Instant  `json:"recorded_at"`
 	Ready      bool            `json:"ready"`
 	Reason     string          `json:"reason,omitempty"` // why it is not ready
+	Space      string          `json:"space,omitempty"`  // of the disk: open, low (only what takes away is recorded) or full
 	Feed       *FeedStatus     `json:"feed,omitempty"`   // absent when the server has none
 	Version    string          `json:"version"`          // of the server
 }

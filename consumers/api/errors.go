@@ -55,6 +55,8 @@ const (
 	CodeConflict       Code = "conflict"
 	CodeBehind         Code = "behind"
 	CodeUnavailable    Code = "unavailable"
+	CodeNoSpace        Code = "no_space"
+	CodeClock          Code = "clock"
 	CodeOutcomeUnknown Code = "outcome_unknown"
 	CodeHalted         Code = "halted"
 	CodeCorrupt        Code = "corrupt"
@@ -119,6 +121,8 @@ var Catalogue = []Entry{
 	{CodeConflict, http.StatusConflict, RetryAfterCatchingUp, "Another writer was first; nothing was stored."},
 	{CodeBehind, http.StatusServiceUnavailable, RetryLater, "The server has not applied the revision asked for yet."},
 	{CodeUnavailable, http.StatusServiceUnavailable, RetryLater, "Nothing was done; the server cannot do it at the moment."},
+	{CodeNoSpace, http.StatusInsufficientStorage, RetryLater, "Nothing was recorded; the server's disk is too full for it. What only takes away is recorded longest."},
+	{CodeClock, http.StatusServiceUnavailable, RetryLater, "Nothing was recorded; the server's clock cannot be trusted at the moment."},
 	{CodeOutcomeUnknown, http.StatusGatewayTimeout, RetryLater, "The request may or may not have been carried out; send it again with the same idempotency key to learn which."},
 	{CodeHalted, http.StatusServiceUnavailable, RetryNever, "The server met a commit it must not apply and answers nothing until an operator has looked."},
 	{CodeCorrupt, http.StatusInternalServerError, RetryNever, "The log is not what it was; nothing may be answered from it."},

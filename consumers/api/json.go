@@ -83,7 +83,8 @@ func decodeObject(field string, raw json.RawMessage) (map[string]json.RawMessage
 	return members, nil
 }
 
-// decodeValue reads one member. Members of objects inside it that into does not know are refused.
+// decodeValue reads one member. Members of objects inside it that into does not know are refused, and objects
+// quoted in no error.
 func decodeValue(field string, raw json.RawMessage, into any) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
@@ -100,6 +101,9 @@ func decodeValue(field string, raw json.RawMessage, into any) error {
 			field = join(field, kind.Field)
 		}
 		return events.Invalid(field, kind.Value, "must be a "+kindName(kind))
+	}
+	if raw[0] == '{' || raw[0] == '[' { // it may hold words that are to be sealed
+		raw = nil
 	}
 	return events.Invalid(field, string(raw), err.Error())
 }

@@ -84,6 +84,8 @@ type Step struct {
 	OnBehalfOf events.Principal `json:"on_behalf_of,omitzero"`
 	Reason     string           `json:"reason,omitempty"`
 	Ticket     string           `json:"ticket,omitempty"`
+	Sealed     *events.Sealed   `json:"sealed,omitempty"` // reason and ticket, in place of both
+	Opened     *Opened          `json:"opened,omitempty"` // what they say
 }
 
 // Requirement is one prerequisite group and which of its members are effective.

@@ -67,7 +67,7 @@ func TestEventOnTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Event{c.Events[0]}
+	want := Event{Recorded: c.Events[0]}
 	b, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)

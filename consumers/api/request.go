@@ -19,6 +19,7 @@ type Request struct {
 
 	Reason     string            `json:"reason,omitempty"`
 	Ticket     string            `json:"ticket,omitempty"`
+	Seal       events.Principal  `json:"seal,omitzero"` // reason and ticket are sealed with the personal key of this principal
 	OnBehalfOf events.Principal  `json:"on_behalf_of,omitzero"`
 	Approvals  []events.Approval `json:"approvals,omitempty"`
 	Origin     string            `json:"origin,omitempty"` // "import" or nothing
@@ -26,6 +27,7 @@ type Request struct {
 	Strict    bool          `json:"strict,omitempty"` // refuse what is so already or not there
 	Expect    []Expectation `json:"expect,omitempty"` // all must hold
 	DryRun    bool          `json:"dry_run,omitempty"`
+	Proof     bool          `json:"proof,omitempty"`      // the receipt is to prove its events
 	RequestID string        `json:"request_id,omitempty"` // the caller's correlation id; default: the X-Request-ID
 }
 
@@ -58,6 +60,8 @@ func DecodeRequest(b []byte) (r Request, err error) {
 		return r, events.Invalid("commands", "", "must have at least one")
 	case r.Origin != "" && r.Origin != events.OriginImport:
 		return r, events.Invalid("origin", r.Origin, `must be "import" or absent`)
+	case r.Proof && r.DryRun:
+		return r, events.Invalid("proof", "true", "a dry run records nothing that could be proved")
 	}
 	return r, nil
 }
@@ -76,6 +80,8 @@ func (r *Request) decodeMember(name string, raw json.RawMessage) error {
 		return decodeValue(name, raw, &r.Reason)
 	case "ticket":
 		return decodeValue(name, raw, &r.Ticket)
+	case "seal":
+		return decodeValue(name, raw, &r.Seal)
 	case "on_behalf_of":
 		return decodeValue(name, raw, &r.OnBehalfOf)
 	case "approvals":
@@ -88,6 +94,8 @@ func (r *Request) decodeMember(name string, raw json.RawMessage) error {
 		return decodeValue(name, raw, &r.Expect)
 	case "dry_run":
 		return decodeValue(name, raw, &r.DryRun)
+	case "proof":
+		return decodeValue(name, raw, &r.Proof)
 	case "request_id":
 		return decodeValue(name, raw, &r.RequestID)
 	}
@@ -111,13 +119,15 @@ func (r *Request) decodeCommands(raw json.RawMessage) error {
 
 // CatalogLoad is the body of POST /v1/catalogs: a Request with one catalog.load.
 type CatalogLoad struct {
-	Tenant    events.Tenant   `json:"tenant,omitempty"`
-	Catalog   events.Catalog  `json:"catalog,omitempty"` // the name of a catalog the server has
-	File      json.RawMessage `json:"file,omitempty"`    // or a whole catalog
-	Reason    string          `json:"reason,omitempty"`
-	Ticket    string          `json:"ticket,omitempty"`
-	DryRun    bool            `json:"dry_run,omitempty"`
-	RequestID string          `json:"request_id,omitempty"`
+	Tenant    events.Tenant    `json:"tenant,omitempty"`
+	Catalog   events.Catalog   `json:"catalog,omitempty"` // the name of a catalog the server has
+	File      json.RawMessage  `json:"file,omitempty"`    // or a whole catalog
+	Reason    string           `json:"reason,omitempty"`
+	Ticket    string           `json:"ticket,omitempty"`
+	Seal      events.Principal `json:"seal,omitzero"` // as in Request
+	DryRun    bool             `json:"dry_run,omitempty"`
+	Proof     bool             `json:"proof,omitempty"`
+	RequestID string           `json:"request_id,omitempty"`
 }
 
 // DecodeCatalogLoad reads a CatalogLoad as the Request it stands for.
@@ -130,9 +140,12 @@ func DecodeCatalogLoad(b []byte) (Request, error) {
 		return Request{}, err
 	}
 	load := Command{Do: "catalog.load", Catalog: l.Catalog, File: l.File}
+	if l.Proof && l.DryRun {
+		return Request{}, events.Invalid("proof", "true", "a dry run records nothing that could be proved")
+	}
 	return Request{
 		Tenant: l.Tenant, Commands: []Command{load},
-		Reason: l.Reason, Ticket: l.Ticket, DryRun: l.DryRun, RequestID: l.RequestID,
+		Reason: l.Reason, Ticket: l.Ticket, Seal: l.Seal, DryRun: l.DryRun, Proof: l.Proof, RequestID: l.RequestID,
 	}, load.checkForms("")
 }
 
@@ -145,4 +158,10 @@ type Receipt struct {
 	Replayed bool             `json:"replayed,omitempty"` // this is the first answer to the idempotency key; nothing was done now
 	DryRun   bool             `json:"dry_run,omitempty"`  // this is what would have been recorded
 	Events   []Event          `json:"events"`
+
+	// Proofs has the proof of each event, in the same order, when the request asked for them: the text of a
+	// c2sp.org/tlog-proof. When they could not be made, Unproved says why: what is recorded is recorded, and can be
+	// proved later.
+	Proofs   []string `json:"proofs,omitempty"`
+	Unproved string   `json:"unproved,omitempty"`
 }

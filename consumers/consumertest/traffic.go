@@ -60,6 +60,8 @@ func someEvent(rng *rand.Rand) events.Event {
 		events.RolePermissionAdded{Role: role, Permission: permission},
 		events.RoleCreated{Role: role},
 		events.PrincipalDeleted{Principal: who},
+		events.PrincipalDescribed{Principal: who, Sealed: &events.Sealed{For: who, Key: someID(rng), Box: []byte("box")}},
+		events.PrincipalErased{Principal: who, Keys: []events.PersonalKey{someID(rng)}},
 		events.ResourceTypeDefined{Type: "Process", Def: events.ResourceTypeDefinition{API: permission.API}},
 	})
 }

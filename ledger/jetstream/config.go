@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -49,9 +50,27 @@ type Config struct {
 	// is a lost log, never an empty one. Default 0: there are no views yet, and the log may be created.
 	Mark events.Revision
 
+	// JournalMark is the last entry of the journal the views know. A journal that ends before it has lost
+	// answers, and keys would be answered a second time. Default 0.
+	JournalMark uint64
+
+	// Preflight looks at the store in Dir before it is opened, when it was not closed cleanly. It runs Examine
+	// in another process whose memory is bounded, because a damaged store can make the server take all there
+	// is; that process takes Dir's lock itself. Default nil: nobody looks. Never called with URL.
+	Preflight func(ctx context.Context, dir string) error
+
+	// Patience is how long the embedded server may take to store one message, on a disk that is slow and says
+	// nothing, before the store counts as failed. Default 1 min. An external server has Timeout.
+	Patience time.Duration
+
 	// Timeout bounds each step with the server: storing a commit, a question, the next commit of a
 	// replay. Default 5 s.
 	Timeout time.Duration
+
+	// UnsafeNoSync leaves it to the embedded server when it syncs, which it does every two minutes: what it
+	// acknowledged since then is lost with the power. It is there for the test that shows just this; no flag,
+	// file or variable sets it.
+	UnsafeNoSync bool
 
 	// Logger gets what the embedded server has to say. Default: nothing is logged.
 	Logger *slog.Logger
@@ -61,6 +80,7 @@ const (
 	defaultDir        = "permledger-data"
 	defaultMaxPayload = 8 << 20
 	defaultTimeout    = 5 * time.Second
+	defaultPatience   = time.Minute
 
 	// headerRoom is what a message needs besides the commit: the expected sequence and stream as headers.
 	headerRoom = 1 << 10
@@ -84,6 +104,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Timeout == 0 {
 		c.Timeout = defaultTimeout
+	}
+	if c.Patience == 0 {
+		c.Patience = defaultPatience
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -26,8 +26,10 @@
 // window (two minutes by default, in memory, not prolonged by repeats) where idempotency of a ledger is
 // for ever; it is set to the least there is and not used.
 //
-// A publish that is not answered in time has an unknown outcome. After an error of fsync the server answers
-// no publish any more until it is restarted, and says no reason: the caller should stop writing.
+// A publish that is not answered in time has an unknown outcome. After an error of write or fsync the embedded
+// server answers no publish any more until it is restarted, and says why in its log only. That is listened to:
+// what was being written has an unknown outcome, everything after it ErrStoreFailed at once. A disk that is
+// merely slow is waited for.
 //
 // # The configuration is compared, field by field
 //
@@ -61,8 +63,15 @@
 //     one account do not protect the log, and how three accounts do.
 //   - A user that may publish and subscribe what accounts.go lists, with the inbox prefix _INBOX_LEDGER.
 //
+// # The store is looked at before it is opened
+//
+// nats-server heals what it finds by leaving out and cutting off, or allocates without bound. So the embedded
+// server does not open a store, nor read a block, that was not looked at before: blocks.go reads the files
+// themselves, guard.go does so before each read, store.go at each start the ends of all streams, and Examine
+// everything, in a process of its own, after a stop that was not clean.
+//
 // # Known holes
 //
-// BUG(jetstream): A store damaged in the right place makes the embedded server allocate memory without
-// bound while it recovers. Nothing here bounds it.
+// BUG(jetstream): Readers of the feed reach the server directly. A block of EVENTS that goes bad while the
+// server runs, and is not the last one, is met by the server first; Server.CheckFiles on a timer finds it sooner.
 package jetstream

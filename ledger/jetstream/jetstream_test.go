@@ -109,9 +109,8 @@ func embeddedSubject(t *testing.T, cfg Config) logtest.Subject {
 			return embeddedSubject(t, cfg), nil
 		},
 		Damage: func(r events.Revision) (logtest.Subject, error) {
-			mustClose(t, s)
-			flipBit(t, cfg.Dir, r)
-			return embeddedSubject(t, cfg), nil
+			flipBit(t, cfg.Dir, r) // while it is open: it would not open again
+			return logtest.Subject{Log: s.Log()}, nil
 		},
 	}
 }
@@ -176,12 +175,45 @@ func TestADamagedLastCommitIsCorruptNotAShortRead(t *testing.T) {
 	flipBit(t, cfg.Dir, 20)
 
 	// The index still says 20, and a consumer is delivered 19 and then nothing, for ever.
-	s = mustOpen(t, cfg)
+	s = mustServe(t, cfg)
 	head, err := readAll(t.Context(), s.Log())
 	wantError(t, err, ledger.ErrCorrupt, "revision=20")
 	if head.Revision != 19 {
 		t.Errorf("read up to revision %d, want 19", head.Revision)
 	}
+	mustClose(t, s)
+
+	// With the revision known the damage is met before the server does.
+	cfg.Mark = 20
+	_, err = Open(t.Context(), cfg)
+	wantError(t, err, ledger.ErrCorrupt, "know 20", "ends at 19")
+}
+
+// mustServe opens a log as an external server's is: nobody looks at the files.
+func mustServe(t *testing.T, cfg Config) *Server {
+	t.Helper()
+	var err error
+	s := &Server{}
+	if s.cfg, err = cfg.withDefaults(); err == nil {
+		err = s.embed()
+	}
+	var commits, entries *stream
+	if err == nil {
+		commits, entries, err = s.streams()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { mustClose(t, s) })
+	for _, st := range []*stream{commits, entries} {
+		st.files = nil
+		if there, err := st.attach(t.Context()); err != nil || !there {
+			t.Fatalf("attach stream %s: %v, %v", st.name(), there, err)
+		}
+	}
+	s.log, s.journal = newLog(commits), &Journal{entries}
+	s.onClose(s.log.Close)
+	return s
 }
 
 func TestACutTailIsCorruptNotAShorterLog(t *testing.T) {

@@ -21,6 +21,10 @@ const (
 	// to. Several replays may run at once on ours; each has at most twice replayBytes under way.
 	maxPending = 512 << 20
 
+	// maxStore is no limit: by itself the server stops at three quarters of what was free when it started,
+	// revokes and all. How full the disk may get, and for what, is the ledger's to say.
+	maxStore = 1 << 60
+
 	startPatience = 30 * time.Second
 	drainPatience = 10 * time.Second
 )
@@ -31,12 +35,14 @@ type Server struct {
 	log      *Log
 	journal  *Journal
 	embedded *server.Server // nil with an external one
+	failure  *failure       // of its store
 
 	conn *nats.Conn // of the streams LEDGER and JOURNAL
 	feed *nats.Conn // of the stream EVENTS; the same as conn with an external server
 	js   natsjs.JetStream
 
-	undo []func() error // what Close does, last first
+	opened bool           // Open succeeded: the store is whole, as far as anybody knows
+	undo   []func() error // what Close does, last first
 }
 
 // Open starts the embedded server, or connects to the external one, and opens the log: it creates the
@@ -55,7 +61,7 @@ func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	if s.cfg.URL == "" {
-		err = s.embed()
+		err = s.openStore(ctx)
 	} else {
 		err = s.connect()
 	}
@@ -68,20 +74,81 @@ func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.opened = true
 	return s, nil
 }
 
 // onClose remembers what Close must undo.
 func (s *Server) onClose(undo func() error) { s.undo = append(s.undo, undo) }
 
-// embed starts the server in this process and connects to it without a network.
-func (s *Server) embed() error {
+// openStore opens the embedded server's store, and has a look at it first. nats-server has no such look: it
+// heals what it finds by cutting off or leaving out, and says nothing.
+func (s *Server) openStore(ctx context.Context) error {
+	if err := s.lock(); err != nil {
+		return err
+	}
+	clean := isNew(s.cfg.Dir) || closedCleanly(s.cfg.Dir)
+	known := map[string]uint64{s.cfg.LedgerStream: uint64(s.cfg.Mark), s.cfg.JournalStream: s.cfg.JournalMark}
+	if err := glance(s.cfg.Dir, clean, known); err != nil {
+		return err
+	}
+	if !clean {
+		if err := settle(s.cfg.Dir); err != nil {
+			return err
+		}
+		if err := s.preflight(ctx); err != nil {
+			return err
+		}
+	}
+	if err := markOpen(s.cfg.Dir); err != nil {
+		return err
+	}
+	s.onClose(s.markClosed) // after the server has shut down, before the lock is gone
+	return s.embed()
+}
+
+// preflight lets another process look at the store, which needs the lock for it.
+func (s *Server) preflight(ctx context.Context) error {
+	if s.cfg.Preflight == nil {
+		return nil
+	}
+	if err := s.unlock(); err != nil {
+		return err
+	}
+	if err := s.cfg.Preflight(ctx, s.cfg.Dir); err != nil {
+		return fmt.Errorf("the last stop was not clean, and the store was looked at first: %w", err)
+	}
+	return s.lock()
+}
+
+// lock takes the directory; unlock gives it back, and Close does.
+func (s *Server) lock() error {
 	unlock, err := lockDir(s.cfg.Dir)
 	if err != nil {
 		return err
 	}
 	s.onClose(unlock)
+	return clearHalfMade(s.cfg.Dir)
+}
 
+// unlock gives the directory back, of which nothing is open yet.
+func (s *Server) unlock() error {
+	last := len(s.undo) - 1
+	undo := s.undo[last]
+	s.undo = s.undo[:last]
+	return undo()
+}
+
+// markClosed says so only of a store that opened and did not fail.
+func (s *Server) markClosed() error {
+	if !s.opened || s.failure.err() != nil {
+		return nil
+	}
+	return markClosed(s.cfg.Dir)
+}
+
+// embed starts the server in this process and connects to it without a network.
+func (s *Server) embed() error {
 	ledgerLogin, feedLogin := newLogin(ledgerAccount), newLogin(feedAccount)
 	opts, err := embeddedOptions(s.cfg, ledgerLogin, feedLogin)
 	if err != nil {
@@ -91,7 +158,8 @@ func (s *Server) embed() error {
 	if err != nil {
 		return fmt.Errorf("configure the embedded server: %w", err)
 	}
-	log := &natsLogger{log: s.cfg.Logger}
+	s.failure = newFailure()
+	log := &natsLogger{log: s.cfg.Logger, heed: s.failure.heed}
 	srv.SetLoggerV2(log, false, false, false)
 	s.onClose(func() error {
 		srv.Shutdown()
@@ -123,7 +191,8 @@ func embeddedOptions(cfg Config, ledger, feed login) (*server.Options, error) {
 	opts.DisableJetStreamBanner = true
 	opts.JetStream = true
 	opts.StoreDir = cfg.Dir
-	opts.SyncAlways = true // an acknowledged commit is on the disk
+	opts.JetStreamMaxStore = maxStore
+	opts.SyncAlways = !cfg.UnsafeNoSync // an acknowledged commit is on the disk
 	opts.MaxPayload = int32(cfg.MaxPayload)
 	opts.MaxPending = maxPending
 	opts.DontListen = cfg.Listen == ""
@@ -186,20 +255,33 @@ func drain(conn *nats.Conn) error {
 	}
 }
 
+// streams are the two streams of a ledger, not yet looked for.
+func (s *Server) streams() (commits, entries *stream, err error) {
+	js, err := natsjs.New(s.conn)
+	if err != nil {
+		return nil, nil, err
+	}
+	one := func(name, subject string) *stream {
+		st := &stream{
+			conn: s.conn, js: js, pinned: pinned(name, subject, s.cfg.Replicas),
+			timeout: s.cfg.Timeout, patience: s.cfg.Timeout, maxPayload: s.cfg.MaxPayload,
+		}
+		if s.embedded != nil {
+			st.patience, st.failure = max(s.cfg.Patience, s.cfg.Timeout), s.failure
+			st.files = filesOf(s.cfg.Dir, ledgerAccount, name)
+		}
+		return st
+	}
+	return one(s.cfg.LedgerStream, ledgerSubject), one(s.cfg.JournalStream, journalSubject), nil
+}
+
 // openStreams opens the journal and then the log, which it also creates in that order: a log without a
 // journal has lost it, whatever the moment of the crash.
 func (s *Server) openStreams(ctx context.Context) error {
-	js, err := natsjs.New(s.conn)
+	commits, entries, err := s.streams()
 	if err != nil {
 		return err
 	}
-	open := func(name, subject string) *stream {
-		return &stream{
-			conn: s.conn, js: js, pinned: pinned(name, subject, s.cfg.Replicas),
-			timeout: s.cfg.Timeout, maxPayload: s.cfg.MaxPayload,
-		}
-	}
-	commits, entries := open(s.cfg.LedgerStream, ledgerSubject), open(s.cfg.JournalStream, journalSubject)
 	logExists, err := commits.attach(ctx)
 	if err != nil {
 		return err
@@ -214,7 +296,7 @@ func (s *Server) openStreams(ctx context.Context) error {
 	case logExists && !journalExists:
 		return fmt.Errorf("%w: the log is there, its journal is not", ledger.ErrCorrupt)
 	}
-	if err := entries.open(ctx, 0); err != nil {
+	if err := entries.open(ctx, s.cfg.JournalMark); err != nil {
 		return err
 	}
 	if noted, err := entries.last(ctx); err != nil {
@@ -262,6 +344,20 @@ func (s *Server) Check(ctx context.Context) error {
 		return err
 	}
 	_, err := s.journal.last(ctx)
+	return err
+}
+
+// StoreFailed is nil, or why the embedded server's store takes nothing any more until it is opened again.
+func (s *Server) StoreFailed() error { return s.failure.err() }
+
+// CheckFiles looks at every block of every stream of the embedded server, the feed's too, without the server:
+// each message must be whole and follow the one before it. Nothing is changed. What is written meanwhile may
+// be seen or not. With an external server it does nothing.
+func (s *Server) CheckFiles() error {
+	if s.embedded == nil {
+		return nil
+	}
+	_, err := checkAll(s.cfg.Dir)
 	return err
 }
 

@@ -84,7 +84,10 @@ type stream struct {
 	handle     natsjs.Stream // once open
 	pinned     natsjs.StreamConfig
 	timeout    time.Duration
+	patience   time.Duration // of a publish
 	maxPayload int
+	failure    *failure     // of the store of the embedded server; nil with an external one
+	files      *streamFiles // the same
 
 	seen atomic.Uint64 // the highest sequence known to be stored; it never goes back
 }
@@ -142,7 +145,7 @@ func (s *stream) open(ctx context.Context, mark uint64) error {
 	case err != nil:
 		return err
 	case last < mark:
-		return fmt.Errorf("%w: the views know revision %d, stream %s ends at %d", ledger.ErrCorrupt, mark, s.name(), last)
+		return tooShort(s.name(), mark, last)
 	}
 	return nil
 }
@@ -184,6 +187,9 @@ func (s *stream) last(ctx context.Context) (uint64, error) {
 // checks, writes, syncs and answers, in this order, so an answer means it is on the disk; without an answer
 // it may be anywhere on that way, and still arrive. That is why a timeout is an unknown outcome and never a
 // failure.
+//
+// The embedded server is waited for with more patience, because a slow disk answers in the end and a failed one
+// never does, and says so elsewhere (see failure): then nothing is waited for, and nothing more is stored.
 func (s *stream) publish(ctx context.Context, data []byte, opts ...natsjs.PublishOpt) (uint64, error) {
 	switch {
 	case len(data) > s.maxBytes():
@@ -192,13 +198,21 @@ func (s *stream) publish(ctx context.Context, data []byte, opts ...natsjs.Publis
 		return 0, fmt.Errorf("%w: %w", ledger.ErrUnavailable, ctx.Err())
 	case !s.conn.IsConnected():
 		return 0, fmt.Errorf("%w: not connected", ledger.ErrUnavailable)
+	case s.failure.err() != nil:
+		return 0, fmt.Errorf("%w: %w", ledger.ErrUnavailable, s.failure.err())
 	}
-	bounded, cancel := context.WithTimeout(ctx, s.timeout)
+	bounded, cancel := context.WithTimeout(ctx, s.patience)
 	defer cancel()
+	if s.failure != nil {
+		defer context.AfterFunc(s.failure.failed, cancel)()
+	}
 	opts = append(opts, natsjs.WithExpectStream(s.name()), natsjs.WithRetryAttempts(0))
 	ack, err := s.js.Publish(bounded, s.pinned.Subjects[0], data, opts...)
 	if err != nil {
-		return 0, publishError(err)
+		if s.failure != nil && errors.Is(bounded.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
+			s.failure.fail(unanswered)
+		}
+		return 0, s.publishError(err)
 	}
 	s.saw(ack.Sequence)
 	return ack.Sequence, nil
@@ -212,9 +226,11 @@ const (
 )
 
 // publishError says what an error means for what is stored.
-func publishError(err error) error {
+func (s *stream) publishError(err error) error {
 	var answer *natsjs.APIError
-	switch {
+	switch failed := s.failure.err(); {
+	case failed != nil: // whatever was answered: by then the server may not know itself
+		return fmt.Errorf("%w: %w", ledger.ErrUnknownOutcome, failed)
 	case errors.As(err, &answer):
 		switch answer.ErrorCode {
 		case wrongLastSequence, wrongLastSequenceConstant:
@@ -250,11 +266,43 @@ const (
 	forgetConsumer = 10 * time.Minute
 )
 
-// read yields the messages from sequence from to sequence to, each of them, in order.
+// read yields the messages from sequence from to sequence to, each of them, in order. With the embedded server
+// the blocks that hold them are looked at first: see guard.go.
+func (s *stream) read(ctx context.Context, from, to uint64) iter.Seq2[message, error] {
+	if s.files == nil {
+		return s.serve(ctx, from, to)
+	}
+	return func(yield func(message, error) bool) {
+		for want := from; want <= to; {
+			part := s.files.stretch(want, to)
+			for m, err := range s.serve(ctx, want, min(part.to, to)) {
+				if !yield(m, err) || err != nil {
+					return
+				}
+				want++
+			}
+			for _, m := range part.loose {
+				if m.seq != want || m.seq > to {
+					continue
+				}
+				if !yield(m, nil) {
+					return
+				}
+				want++
+			}
+			if want <= to && part.fault != nil {
+				yield(message{}, part.fault)
+				return
+			}
+		}
+	}
+}
+
+// serve yields the messages from sequence from to sequence to as the server gives them.
 //
 // The server is not trusted to do so: it passes over a damaged message in silence, and at the end of the
 // stream just delivers nothing more. Both are found by counting, and by asking for the one that is missing.
-func (s *stream) read(ctx context.Context, from, to uint64) iter.Seq2[message, error] {
+func (s *stream) serve(ctx context.Context, from, to uint64) iter.Seq2[message, error] {
 	return func(yield func(message, error) bool) {
 		want := from // from itself stays, for whoever ranges twice
 		// A follower that is told of each commit reads one at a time, and asking for one costs a fifth of

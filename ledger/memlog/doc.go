@@ -13,6 +13,9 @@
 //	Lost         never                ledger.ErrUnknownOutcome
 //	Kept         now                  ledger.ErrUnknownOutcome
 //	KeptLate(n)  after n more reads   ledger.ErrUnknownOutcome
+//	Cached       until Reopen         ledger.ErrUnknownOutcome
+//	Failed       until Reopen         ledger.ErrUnknownOutcome and ErrStoreFailed
+//	FailedKept   now                  ledger.ErrUnknownOutcome and ErrStoreFailed
 //
 // So every write can fail twice: failed and lost, failed but kept. Foreign plays another writer, Reopen a
 // restart, Replace and Truncate a disk that went bad.

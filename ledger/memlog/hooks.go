@@ -16,6 +16,9 @@ const (
 	lost
 	kept
 	keptLate
+	cached
+	failed
+	failedKept
 )
 
 // The outcomes of a write; the package comment says what each does.
@@ -24,6 +27,12 @@ var (
 	Refused = Outcome{kind: refused}
 	Lost    = Outcome{kind: lost}
 	Kept    = Outcome{kind: kept}
+
+	// Cached lies: the write can be read back and is gone after Reopen.
+	Cached = Outcome{kind: cached}
+	// Failed and FailedKept are the last write of a store, which takes nothing any more until Reopen.
+	Failed     = Outcome{kind: failed}
+	FailedKept = Outcome{kind: failedKept}
 )
 
 // KeptLate is a write that is still under way when its writer hears that nobody knows. The next n reads

@@ -27,6 +27,7 @@ type Log struct {
 
 	mu     sync.Mutex
 	hooks  Hooks
+	failed bool // by a hook: no write is taken any more
 	closed bool
 	gone   chan struct{} // closed by Close
 }
@@ -49,8 +50,12 @@ func newHandle(s *store, cfg Config) *Log {
 }
 
 // Reopen gives another handle on what is stored, as a restart or a second process finds it: without
-// hooks, and with late writes still under way. The old handle goes on working unless it is closed.
-func (l *Log) Reopen() *Log { return newHandle(l.store, Config{MaxBytes: l.maxBytes}) }
+// hooks, with late writes still under way, and without what was only cached. The old handle goes on working
+// unless it is closed.
+func (l *Log) Reopen() *Log {
+	l.store.forgetCached()
+	return newHandle(l.store, Config{MaxBytes: l.maxBytes})
+}
 
 // SetHooks changes the failures to play.
 func (l *Log) SetHooks(h Hooks) {
@@ -88,6 +93,8 @@ func (l *Log) append(ctx context.Context, head events.Revision, c events.Commit)
 		return fmt.Errorf("%d bytes, the log takes at most %d", len(c.Bytes), l.maxBytes)
 	case ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", ledger.ErrUnavailable, ctx.Err())
+	case l.hasFailed():
+		return errFailed
 	}
 	b := bytes.Clone(c.Bytes)
 	switch o := hooks.append(head, c); o.kind {
@@ -101,11 +108,36 @@ func (l *Log) append(ctx context.Context, head events.Revision, c events.Commit)
 	case keptLate:
 		l.store.appendLate(head, b, o.reads)
 		return fmt.Errorf("%w: kept late by a hook", ledger.ErrUnknownOutcome)
+	case cached:
+		l.store.appendCached(head, b)
+		return fmt.Errorf("%w: cached by a hook", ledger.ErrUnknownOutcome)
+	case failed:
+		l.store.appendCached(head, b)
+		return l.fail()
+	case failedKept:
+		l.store.append(head, b)
+		return l.fail()
 	}
 	if last, ok := l.store.append(head, b); !ok {
 		return fmt.Errorf("%w: the last revision is %d", ledger.ErrConflict, last)
 	}
 	return nil
+}
+
+var errFailed = fmt.Errorf("%w: %w before", ledger.ErrUnavailable, ledger.ErrStoreFailed)
+
+func (l *Log) hasFailed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+// fail ends all writing by this handle, and gives what its last writer hears.
+func (l *Log) fail() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed = true
+	return fmt.Errorf("%w: %w by a hook", ledger.ErrUnknownOutcome, ledger.ErrStoreFailed)
 }
 
 // Read implements ledger.Log.
@@ -201,6 +233,9 @@ func (l *Log) Note(ctx context.Context, entry []byte) error {
 	if err != nil {
 		return fmt.Errorf("note: %w", err)
 	}
+	if l.hasFailed() {
+		return fmt.Errorf("note: %w", errFailed)
+	}
 	b := bytes.Clone(entry)
 	switch o := hooks.note(entry); o.kind {
 	case refused:
@@ -210,6 +245,11 @@ func (l *Log) Note(ctx context.Context, entry []byte) error {
 	case kept, keptLate: // nobody looks whether a note arrived, so late is no different
 		l.store.note(b)
 		return fmt.Errorf("note: %w: kept by a hook", ledger.ErrUnknownOutcome)
+	case cached, failed: // the entry is lost; nobody reads one back before Reopen
+		return fmt.Errorf("note: %w", l.fail())
+	case failedKept:
+		l.store.note(b)
+		return fmt.Errorf("note: %w", l.fail())
 	}
 	l.store.note(b)
 	return nil

@@ -10,7 +10,8 @@ import (
 // store is what the handles share. Byte slices in it are never written to.
 type store struct {
 	mu      sync.Mutex
-	commits [][]byte // commits[r-1] is revision r; nil is one that cannot be read
+	commits [][]byte          // commits[r-1] is revision r; nil is one that cannot be read
+	cached  []events.Revision // revisions that are only cached; what follows one is, too
 	late    []lateWrite
 	notes   [][]byte
 	changed chan struct{} // closed and replaced when a commit is stored
@@ -40,6 +41,24 @@ func (s *store) appendLate(head events.Revision, b []byte, reads int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.late = append(s.late, lateWrite{head, b, reads})
+}
+
+func (s *store) appendCached(head events.Revision, b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last() == head {
+		s.push(b)
+		s.cached = append(s.cached, head+1)
+	}
+}
+
+func (s *store) forgetCached() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.cached) > 0 {
+		s.commits = s.commits[:s.cached[0]-1]
+		s.cached = nil
+	}
 }
 
 func (s *store) force(b []byte) events.Revision {

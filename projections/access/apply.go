@@ -29,6 +29,9 @@ func (Rows) Apply(rows pebblekv.Batch, r events.Recorded) error {
 	if err := a.bump(); err != nil {
 		return err
 	}
+	if err := a.seal(); err != nil {
+		return err
+	}
 	if edge, ok := events.Begins(r.Event); ok {
 		return a.begin(edge)
 	}
@@ -73,7 +76,11 @@ func (Rows) Apply(rows pebblekv.Batch, r events.Recorded) error {
 	case events.GroupDeleted:
 		return a.delete(e.Group.Principal())
 	case events.PrincipalDeleted:
-		return a.delete(e.Principal)
+		return errors.Join(a.delete(e.Principal), a.undescribe(e.Principal))
+	case events.PrincipalDescribed:
+		return a.describe(e)
+	case events.PrincipalErased:
+		return a.erase(e)
 
 	case events.ValidityCorrected:
 		return a.correct(e.Fact, r.Validity())

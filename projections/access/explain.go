@@ -172,6 +172,6 @@ func (s *Session) step(ctx context.Context, at events.Position) (Step, error) {
 	}
 	return Step{
 		Event: r.ID, Type: events.Name(r.Event), Revision: r.Revision, RecordedAt: r.RecordedAt,
-		Actor: r.Actor, OnBehalfOf: r.OnBehalfOf, Reason: r.Reason, Ticket: r.Ticket,
+		Actor: r.Actor, OnBehalfOf: r.OnBehalfOf, Reason: r.Reason, Ticket: r.Ticket, Sealed: r.Sealed,
 	}, nil
 }

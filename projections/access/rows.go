@@ -20,6 +20,7 @@ import (
 //	f T fact                        a fact's edge, its present knowledge, and the position that created it
 //	n T P                           the present incarnation of a principal
 //	N T P incarnation ~revision     what is known of an incarnation's lifetime since that revision
+//	p T P                           with which keys something about a principal is sealed, and its description
 //	v T P                           the revision that last changed a principal
 //	d T what id id ~revision        a definition known since that revision: catalog, api, permission, type
 //	i T api slug ~revision          the name of the permission that has the slug since that revision
@@ -36,6 +37,7 @@ const (
 	tableFact           = 'f'
 	tableNode           = 'n'
 	tableLifetime       = 'N'
+	tablePersonal       = 'p'
 	tableVersion        = 'v'
 	tableDefinition     = 'd'
 	tableSlug           = 'i'

@@ -147,6 +147,9 @@ func lastRecorded(rows pebblekv.Reader, t events.Instant) (events.Revision, erro
 // Moment is what the session's answers reflect.
 func (s *Session) Moment() Moment { return s.moment }
 
+// Tenant is the one the session is pinned to.
+func (s *Session) Tenant() events.Tenant { return s.tenant }
+
 // Close lets go of the pinned rows.
 func (s *Session) Close() { s.views.Close() }
 

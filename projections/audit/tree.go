@@ -107,6 +107,14 @@ func (t *Tree) RootAt(size events.Position) (events.Hash, error) {
 	return events.Hash(root), nil
 }
 
+// Event gives an event of the tree.
+func (t *Tree) Event(position events.Position) (events.Recorded, error) {
+	if position == 0 || int64(position) > t.Size {
+		return events.Recorded{}, fmt.Errorf("event position=%d: %w", position, ErrNotFound)
+	}
+	return t.view.event(position)
+}
+
 // Recompute gives the root of the whole tree from the root of a smaller one and the stored bytes of the events
 // after it: of the kept hashes it reads those that the root of the smaller tree is made of and no other. A row that
 // changed since that one was signed therefore leads to another root than Root.

@@ -10,9 +10,11 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/permledger/permledger/cmd/permledger/durable"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 	"github.com/permledger/permledger/projections"
@@ -182,25 +184,73 @@ func (c *Checkpoints) All(ctx context.Context) iter.Seq2[[]byte, error] {
 
 // Sign signs the ledger as it is now. When what is to be signed contradicts what was signed before, nothing is
 // signed, the projector is halted and the error is ledger.ErrCorrupt: somebody changed the rows under it.
-func (c *Checkpoints) Sign(ctx context.Context) (signed []byte, err error) {
+func (c *Checkpoints) Sign(ctx context.Context) ([]byte, error) {
 	c.signing.Lock()
 	defer c.signing.Unlock()
-	defer func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.err = err
-	}()
+	return c.sign(ctx)
+}
+
+func (c *Checkpoints) sign(ctx context.Context) ([]byte, error) {
 	cp, signed, err := c.make(ctx)
 	if errors.Is(err, ledger.ErrCorrupt) {
 		err = c.projector.Halt(err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("sign a checkpoint: %w", err)
+	if err == nil {
+		err = c.keep(cp, signed)
 	}
-	if err = c.keep(cp, signed); err != nil {
-		return nil, fmt.Errorf("sign a checkpoint: %w", err)
+	if err != nil {
+		err = fmt.Errorf("sign a checkpoint: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err = err; err != nil {
+		return nil, err
 	}
 	return signed, nil
+}
+
+// Covering gives a checkpoint that covers an event: the newest one, or one signed now. Callers that come together
+// share one.
+func (c *Checkpoints) Covering(ctx context.Context, position events.Position) ([]byte, error) {
+	c.signing.Lock()
+	defer c.signing.Unlock()
+	if latest := c.Latest(); latest != nil && c.kept.Size >= position {
+		return latest, nil
+	}
+	return c.sign(ctx)
+}
+
+// Prove proves that events are in the ledger, under the newest checkpoint or, if one is not covered by it, a new
+// one. When a proof would not hold, somebody changed the rows: the projector is halted and the error is
+// ledger.ErrCorrupt.
+func (c *Checkpoints) Prove(ctx context.Context, positions ...events.Position) ([]checkpoint.Proof, error) {
+	last := slices.Max(append(positions, 0))
+	if last > c.trail.Head().Position {
+		return nil, fmt.Errorf("prove position=%d: %w", last, audit.ErrNotFound)
+	}
+	signed, err := c.Covering(ctx, last)
+	if err != nil {
+		return nil, err
+	}
+	tree, err := c.trail.Tree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer tree.Close()
+	proofs := make([]checkpoint.Proof, len(positions))
+	for i, position := range positions {
+		r, err := tree.Event(position)
+		if err == nil {
+			proofs[i], err = checkpoint.Prove(r.Raw, position, signed, tree.Hashes)
+		}
+		if errors.Is(err, checkpoint.ErrUnproved) {
+			err = c.projector.Halt(fmt.Errorf("%w: %w", ledger.ErrCorrupt, err))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("prove position=%d: %w", position, err)
+		}
+	}
+	return proofs, nil
 }
 
 // make signs and keeps nothing. A key that was replaced since the tree was pinned may be gone; then there is a
@@ -266,7 +316,7 @@ func (c *Checkpoints) keep(cp checkpoint.Checkpoint, signed []byte) error {
 	if c.file == "" {
 		return nil
 	}
-	return writeWhole(c.file, signed)
+	return durable.WriteFile(c.file, signed)
 }
 
 // run signs until ctx ends or the projector halts.
@@ -320,25 +370,4 @@ func (c *Checkpoints) close() error {
 	}
 	_, err := c.Sign(context.Background())
 	return err
-}
-
-// Keys are the keys of the ledger, each with the revisions at which it signs, oldest first. A key is valid from the
-// revision that announces it, also in a ledger that had none before.
-func Keys(ctx context.Context, trail *audit.Trail) (checkpoint.Keys, error) {
-	var keys checkpoint.Keys
-	var last events.Recorded
-	end := func(until events.Revision) {
-		if e, ok := last.Event.(events.KeyAnnounced); ok && last.Revision != until { // of two in one commit the second counts
-			keys = append(keys, checkpoint.NewKey(trail.Head().Ledger, e.Key, last.Revision, until))
-		}
-	}
-	for r, err := range trail.Events(ctx, audit.Filter{Type: events.Name(events.KeyAnnounced{})}) {
-		if err != nil {
-			return nil, fmt.Errorf("list the keys: %w", err)
-		}
-		end(r.Revision)
-		last = r
-	}
-	end(0)
-	return keys, nil
 }

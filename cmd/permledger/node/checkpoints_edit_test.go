@@ -245,3 +245,27 @@ func TestCheckpointsDoNotGoBackInTime(t *testing.T) {
 		t.Errorf("after %+v comes %+v", before, r.signs.kept)
 	}
 }
+
+// An event or a hash that was changed after it was signed changes no root, and gives no proof. The control: those
+// that were not changed do, before.
+func TestWhatChangedIsNotProved(t *testing.T) {
+	for name, edit := range map[string]func(*rig){
+		"the event":            func(r *rig) { r.edit(pebblekv.NewKey('e').Number(6), len(`........"reason":"`)) },
+		"a hash on its way":    func(r *rig) { r.edit(treeRow(0, 4), 0) },
+		"a hash further above": func(r *rig) { r.edit(treeRow(1, 3), 31) },
+	} {
+		r := newRig(t)
+		r.grow(12 - int(r.signs.projector.Head().Position))
+		proofs, err := r.signs.Prove(t.Context(), 1, 6, 12)
+		r.ok(err)
+		if len(proofs) != 3 || proofs[1].Position != 6 {
+			t.Errorf("%+v", proofs)
+		}
+		edit(r)
+		if _, err := r.signs.Prove(t.Context(), 6); err == nil {
+			t.Errorf("%s: proved", name)
+		} else if errors.Is(err, ledger.ErrCorrupt) != (r.signs.projector.Halted() != nil) {
+			t.Errorf("%s: %v, halted %v", name, err, r.signs.projector.Halted())
+		}
+	}
+}

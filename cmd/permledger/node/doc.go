@@ -8,16 +8,25 @@
 //
 // # The order of opening
 //
-// The views open first, because they remember how far the log had got: a log that is shorter is a lost log,
-// not an empty one. Then the log, then the views catch up with it, then the ledger, which only now may write,
-// and the feed. Closing goes the other way round, so that nothing is written that nobody can apply.
+// The directory is locked first, so that a second process hears one thing, whatever of it would open first. The
+// views open next, because they remember how far the log had got: a log that is shorter is a lost log, not an
+// empty one. Then the log, then the views catch up with it, then the personal keys, of which those that are
+// erased are destroyed, then the ledger, which only now may write, and the feed. Closing goes the other way
+// round, so that nothing is written that nobody can apply.
 //
 // # What is in the directory
 //
 //	root.token        the bearer token of the first administrator, made at the first start
 //	reader.token      the password services log in to NATS with, made when NATS listens first
 //	keys/             the private key that signs commits and checkpoints, made at the first start
-//	mark.json         how far the log had got, beside the views that remember it too
+//	lock              held by the one process that uses the directory, before anything else is opened
+//	mark.json         how far the log had got and what time it was, beside the views that remember the former too
+//	personal/         the keys that texts about people are sealed with; nothing makes one again
 //	jetstream/        the embedded NATS server's store: the log, the journal, the feed
 //	views/            Pebble: everything that is answered from; the log makes it again
+//
+// # What it watches
+//
+// The disk (disk.go) and the clock (clock.go): while one of them cannot be relied on, the ledger records less or
+// nothing, questions are answered, and it goes on by itself afterwards.
 package node

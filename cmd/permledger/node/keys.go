@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/permledger/permledger/cmd/permledger/durable"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 )
@@ -142,10 +143,10 @@ func (r *keyring) make() (events.Signer, error) {
 	if r.dir != "" {
 		der, err := x509.MarshalPKCS8PrivateKey(private)
 		if err == nil {
-			err = makeDir(r.dir)
+			err = durable.Mkdir(r.dir)
 		}
 		if err == nil {
-			err = writeWhole(r.file(key.Public()), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+			err = durable.WriteFile(r.file(key.Public()), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("make a key: %w", err)
@@ -159,17 +160,30 @@ func (r *keyring) file(k events.PublicKey) string {
 	return filepath.Join(r.dir, hex.EncodeToString(k[:8])+".pem")
 }
 
-// Keep forgets every key but one. It is called when the ledger is known to have that one: a key that signs
-// nothing any more is only there to be stolen.
+// Keep forgets every key but one. It is called when the ledger is known to have that one and nobody else uses the
+// directory: a key that signs nothing any more is only there to be stolen.
 func (r *keyring) Keep(want events.PublicKey) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.find(want) == nil {
 		return nil
 	}
+	return r.forget(func(k events.PublicKey) bool { return k != want })
+}
+
+// Forget forgets keys, wherever they are from.
+func (r *keyring) Forget(unwanted ...events.PublicKey) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.forget(func(k events.PublicKey) bool { return slices.Contains(unwanted, k) })
+}
+
+// forget removes files first: after a crash between the two a key is there again, and is forgotten again.
+func (r *keyring) forget(unwanted func(events.PublicKey) bool) error {
 	var errs []error
+	before := len(r.keys)
 	r.keys = slices.DeleteFunc(r.keys, func(k events.PrivateKey) bool {
-		if k.Public() == want {
+		if !unwanted(k.Public()) {
 			return false
 		}
 		if r.dir != "" {
@@ -179,20 +193,8 @@ func (r *keyring) Keep(want events.PublicKey) error {
 		}
 		return true
 	})
-	if len(errs) > 0 {
-		errs = append(errs, syncDir(r.dir))
+	if r.dir != "" && len(r.keys) < before {
+		errs = append(errs, durable.SyncDir(r.dir))
 	}
 	return errors.Join(errs...)
-}
-
-// makeDir makes a directory of this process's own, durable in the one above.
-func makeDir(dir string) error {
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
 }

@@ -11,13 +11,17 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/permledger/permledger/cmd/permledger/durable"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 )
 
 // mark is the newest commit this directory is known to have held. The views remember theirs too; this file is
 // for when they are thrown away and an older log is put in place: without it, both would agree on less.
-type mark struct{ events.Mark }
+type mark struct {
+	events.Mark
+	At events.Instant `json:"at,omitzero"` // what time it was: it is never earlier again
+}
 
 func markFile(dir string) string { return filepath.Join(dir, "mark.json") }
 
@@ -36,21 +40,24 @@ func readMark(dir string) (m mark, err error) {
 	return m, nil
 }
 
-// writeMark keeps the present head and tree, if they are not the ones kept last. Of views that are halted there
-// is nothing new to keep.
+// writeMark keeps the present head, tree and time, if they are not the ones kept last. Of views that are halted
+// there is nothing new to keep.
 func (n *Node) writeMark() error {
 	n.marking.Lock()
 	defer n.marking.Unlock()
-	if n.Projector.Halted() != nil || n.Projector.Head().Revision == n.marked.Revision {
+	if n.Projector.Halted() != nil {
 		return nil
 	}
 	now, err := n.present()
+	if err == nil && now == n.marked {
+		return nil
+	}
 	var b []byte
 	if err == nil {
 		b, err = json.Marshal(now)
 	}
 	if err == nil {
-		err = writeWhole(markFile(n.config.Dir), append(b, '\n'))
+		err = durable.WriteFile(markFile(n.config.Dir), append(b, '\n'))
 	}
 	if err != nil {
 		return fmt.Errorf("write the mark: %w", err)
@@ -66,7 +73,7 @@ func (n *Node) present() (mark, error) {
 		return mark{}, err
 	}
 	defer tree.Close()
-	return mark{tree.Mark()}, nil
+	return mark{tree.Mark(), events.At(n.clock.now())}, nil
 }
 
 // checkMark makes sure that the log holds the very commit of the mark, and that the tree had the root of the mark

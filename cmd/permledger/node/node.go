@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,10 +10,12 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/permledger/permledger/cmd/permledger/personal"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 	"github.com/permledger/permledger/ledger/jetstream"
@@ -33,6 +36,9 @@ type Config struct {
 	// Offline opens the log and the views and nothing that writes to the log: no ledger, no feed. A log or
 	// views that are broken are no failure of Open; the projector's Halted tells. For replay and rebuild.
 	Offline bool
+	// ReplaceViews moves the views aside, to views.damaged-<n>, and begins new ones: when they do not open
+	// (ReplaceDamaged), or in any case (ReplaceAll). For rebuild.
+	ReplaceViews Replace
 
 	// KeysDir has the private keys of the ledger; "" is keys in Dir. Nodes that write one log share it.
 	KeysDir string
@@ -43,27 +49,59 @@ type Config struct {
 	NATSUser            string
 	NATSPassword        string
 	NATSReplicas        int // of each stream at NATSURL: 1 (default), 3 or 5
+	// UnsafeNoSync loses acknowledged commits with the power; see jetstream.Config. For the test of that.
+	UnsafeNoSync bool
 	// NATSListen is the host:port at which the embedded server takes services that read the feed; "": none.
 	NATSListen string
 
 	// Administrator is the first administrator of a new ledger, whose token is root.token. Default client:root.
 	Administrator events.Principal
 
-	CacheBytes int64 // of the views; default 128 MiB
+	// Preflight looks at the embedded server's store before it is opened, when it was not closed cleanly: see
+	// jetstream.Config. Default: nobody looks.
+	Preflight func(ctx context.Context, dir string) error
+	// CheckInterval is how often the log's streams are compared with what they must be. Default 5 s.
+	CheckInterval time.Duration
+
+	CacheBytes     int64         // of the views; default 128 MiB
+	NoticeInterval time.Duration // how often starts and ends that have come are recorded; default 1 s, negative: never
+	// Clock is the wall clock; default time.Now, held against the time that passes. One given here is believed
+	// wherever it goes ahead.
+	Clock func() time.Time
+	// MaxClockGap is how much later than the directory was last used the clock may be at Open; default a year,
+	// negative: any. A clock that is years ahead would end every grant there is.
+	MaxClockGap time.Duration
+
+	// DiskLow and DiskFull are the shares of the disk in use from which on only what takes away is recorded, and
+	// nothing; default 0.90 and 0.97, negative: never. DiskHeadroom is how many bytes must be free for them not to
+	// count; default 8 GiB, negative: they always count.
+	DiskLow, DiskFull float64
+	DiskHeadroom      int64
+	Disk              func() (Disk, error) // how full it is; default the disk of Dir
+
+	Logger   *slog.Logger     // default: nowhere
+	Observer *ledger.Observer // default: nobody
+
+	elapsed func() time.Duration // what Clock is held against; nil: nothing
+
 	// A checkpoint is signed every CheckpointEvents events, default 1000, and at least every CheckpointInterval,
 	// default 1 min, even if nothing happened.
 	CheckpointEvents   int
 	CheckpointInterval time.Duration
-
-	NoticeInterval time.Duration    // how often starts and ends that have come are recorded; default 1 s, negative: never
-	Clock          func() time.Time // default time.Now
-	Logger         *slog.Logger     // default: nowhere
-	Observer       *ledger.Observer // default: nobody
 }
 
 func (c Config) withDefaults() (Config, error) {
 	if c.Clock == nil {
-		c.Clock = time.Now
+		c.Clock, c.elapsed = time.Now, elapsed
+	}
+	if c.MaxClockGap == 0 {
+		c.MaxClockGap = 365 * 24 * time.Hour
+	}
+	c.DiskLow = cmp.Or(c.DiskLow, 0.90)
+	c.DiskFull = cmp.Or(c.DiskFull, 0.97)
+	c.DiskHeadroom = cmp.Or(c.DiskHeadroom, 8<<30)
+	if c.Disk == nil && c.Dir != "" {
+		c.Disk = diskOf(c.Dir)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -77,13 +115,16 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Administrator.IsZero() {
 		c.Administrator = events.Client("root")
 	}
+	if c.CheckInterval <= 0 {
+		c.CheckInterval = 5 * time.Second
+	}
 	switch {
 	case c.Memory == (c.Dir != ""):
 		return c, errors.New("a node needs a data directory, or memory, and not both")
 	case c.NATSURL != "" && c.NATSListen != "":
 		return c, errors.New("listening is for the embedded NATS server, not for an external one")
 	}
-	return c, nil
+	return c, c.checkDisk()
 }
 
 // Node is everything, open. Its fields are for reading; Ledger, Checkpoints and Feed are nil when Offline, and Feed
@@ -96,6 +137,7 @@ type Node struct {
 	Audit     *audit.Trail
 	Feed      *feed.Feed
 	Server    *jetstream.Server // the NATS side
+	Personal  *personal.Keys    // nil when Offline
 
 	Checkpoints *Checkpoints
 
@@ -104,15 +146,25 @@ type Node struct {
 	ReaderUser     string // how services log in to the embedded NATS; "" when it does not listen
 	ReaderPassword string
 
+	Replaced error  // why the views were begun anew, with ReplaceViews
+	Aside    string // where the ones before were moved
+
 	config Config
+	store  *pebblekv.Store
 	source *source
 	keys   *keyring // nil when Offline
+
+	erased   events.Position // erasures up to here are carried out; the opening's, then the agent's
+	clock    *clock
+	space    atomic.Int32 // a ledger.Space
+	rotating sync.Mutex   // held while the key is replaced
 
 	marking sync.Mutex
 	marked  mark // what mark.json holds
 
 	mu        sync.Mutex
 	following error // what keeps the views from following the log
+	unchecked error // what keeps the log from being checked
 
 	close []func() error // what Close does, last first
 }
@@ -129,14 +181,20 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n := &Node{config: cfg, source: &source{}, Administrator: cfg.Administrator}
 	defer func() {
 		if err != nil {
-			err = fmt.Errorf("open node: %w", errors.Join(err, n.Close()))
+			err = fmt.Errorf("open node: %w", n.advise(errors.Join(err, n.Close())))
 		}
 	}()
-	if err = n.openViews(); err == nil {
+	if err = n.openDir(); err == nil {
+		err = n.openViews()
+	}
+	if err == nil {
 		err = n.openLog(ctx, max(n.marked.Revision, n.Projector.Head().Revision))
 	}
 	if err == nil {
 		err = n.catchUp(ctx)
+	}
+	if err == nil && !cfg.Offline {
+		err = n.openPersonal(ctx)
 	}
 	if err == nil && !cfg.Offline {
 		err = n.openLedger(ctx)
@@ -157,29 +215,36 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 // onClose remembers what Close must undo.
 func (n *Node) onClose(undo func() error) { n.close = append(n.close, undo) }
 
-// openViews opens the store, and reads the mark beside it.
+// openDir makes the directory this process's own, and reads the mark in it.
+func (n *Node) openDir() (err error) {
+	if n.config.Memory {
+		return nil
+	}
+	if err = os.MkdirAll(n.config.Dir, 0o700); err != nil {
+		return err
+	}
+	unlock, err := lockDir(n.config.Dir)
+	if err != nil {
+		return err
+	}
+	n.onClose(unlock)
+	n.lookAtDisk()
+	n.marked, err = readMark(n.config.Dir)
+	return err
+}
+
+// openViews opens the store.
 func (n *Node) openViews() error {
 	dir := ""
 	if !n.config.Memory {
-		err := os.MkdirAll(n.config.Dir, 0o700)
-		if err == nil {
-			n.marked, err = readMark(n.config.Dir)
-		}
-		if err != nil {
-			return err
-		}
 		dir = filepath.Join(n.config.Dir, "views")
 	}
-	store, err := pebblekv.Open(dir, pebblekv.Options{CacheBytes: n.config.CacheBytes})
-	if err != nil {
-		return fmt.Errorf("views in %s, which one process at a time can use: %w", dir, err)
-	}
-	n.onClose(store.Close)
-	if n.Projector, err = projections.Open(store, n.source, Views()...); err != nil {
+	if err := n.openStore(dir); err != nil {
 		return err
 	}
 	n.Audit = audit.NewTrail(n.Projector)
-	n.Access = access.NewView(n.Projector, n.Audit, n.config.Clock)
+	n.clock = newClock(n.config.Clock, n.config.elapsed, n.config.MaxClockGap, n.marked.At)
+	n.Access = access.NewView(n.Projector, n.Audit, n.clock.now)
 	return nil
 }
 
@@ -206,9 +271,10 @@ func (n *Node) openLog(ctx context.Context, known events.Revision) error {
 
 func (n *Node) jetstream(known events.Revision) (jetstream.Config, error) {
 	cfg := jetstream.Config{
-		Dir: LogDir(n.config.Dir), URL: n.config.NATSURL, Mark: known, Logger: n.config.Logger,
+		Dir: LogDir(n.config.Dir), URL: n.config.NATSURL, Logger: n.config.Logger,
+		Mark: known, JournalMark: n.Projector.Noted(), Preflight: n.config.Preflight,
 		CredentialsFile: n.config.NATSCredentialsFile, User: n.config.NATSUser, Password: n.config.NATSPassword,
-		Replicas: n.config.NATSReplicas, Listen: n.config.NATSListen,
+		Replicas: n.config.NATSReplicas, Listen: n.config.NATSListen, UnsafeNoSync: n.config.UnsafeNoSync,
 	}
 	if n.config.Offline {
 		cfg.Mark = max(cfg.Mark, 1) // a log to replay has a first commit; none is to be made
@@ -243,7 +309,12 @@ func (n *Node) catchUp(ctx context.Context) error {
 	return err
 }
 
+// openLedger opens the ledger, if it is not far too late for that.
 func (n *Node) openLedger(ctx context.Context) (err error) {
+	n.clock.raise(n.Projector.Head().RecordedAt)
+	if err := n.clock.checkGap(); err != nil {
+		return fmt.Errorf("%w: %w", ledger.ErrClock, err)
+	}
 	if n.RootToken = newToken(); !n.config.Memory {
 		if n.RootToken, err = token(RootTokenFile(n.config.Dir)); err != nil {
 			return err
@@ -255,14 +326,14 @@ func (n *Node) openLedger(ctx context.Context) (err error) {
 		return err
 	}
 	n.Ledger, err = ledger.Open(ctx, n.Log, n.journal(), Projection(n.Projector), ledger.Config{
-		Keys: n.keys, Clock: n.config.Clock, Administrator: n.config.Administrator,
+		Keys: n.keys, Clock: n.clock.now, ClockSound: n.clock.sound, Space: n.Space, Administrator: n.config.Administrator,
 		NoticeInterval: n.config.NoticeInterval, Observer: n.config.Observer,
 	})
 	if err != nil {
 		return err
 	}
 	n.onClose(n.Ledger.Close)
-	return n.keys.Keep(n.Projector.Head().Key)
+	return n.settleKeys(ctx)
 }
 
 func (n *Node) openKeys() (*keyring, error) {
@@ -311,6 +382,9 @@ func (n *Node) startAgents(ctx context.Context) {
 		return
 	}
 	agents.Go(func() { n.keepMark(running) })
+	agents.Go(func() { n.erase(running) })
+	agents.Go(func() { n.keepChecking(running) })
+	agents.Go(func() { n.keepLooking(running) })
 	if n.config.NATSURL != "" {
 		agents.Go(func() { n.follow(running) })
 	}
@@ -330,21 +404,47 @@ func (n *Node) Ready() error {
 	if err := n.Projector.Halted(); err != nil {
 		return err
 	}
+	if err := n.store.Err(); err != nil {
+		return n.advise(err)
+	}
 	n.mu.Lock()
-	following := n.following
+	following, unchecked := n.following, n.unchecked
 	n.mu.Unlock()
 	if following != nil {
 		return fmt.Errorf("follow the log: %w", following)
+	}
+	if unchecked != nil {
+		return fmt.Errorf("check the log: %w", unchecked)
+	}
+	if err := n.limited(); err != nil {
+		return err
 	}
 	if n.Ledger != nil {
 		if s := n.Ledger.Status(); !s.Ready {
 			return fmt.Errorf("ledger: %s", s.Reason)
 		}
 	}
+	if n.Server != nil {
+		if err := n.Server.StoreFailed(); err != nil {
+			return fmt.Errorf("nothing is stored until the server is restarted: %w", err)
+		}
+	}
 	if n.Feed != nil {
 		if err := n.Feed.Err(); err != nil {
 			return fmt.Errorf("feed: %w", err)
 		}
+	}
+	return nil
+}
+
+// limited says why nothing is recorded at the moment, although nothing is broken. A disk that is low only is
+// no reason: what takes away is still taken.
+func (n *Node) limited() error {
+	if err := n.clock.sound(); err != nil {
+		return fmt.Errorf("%w: %w", ledger.ErrClock, err)
+	}
+	if n.Space() == ledger.SpaceFull {
+		return fmt.Errorf("%w: the disk is full; questions are answered", ledger.ErrNoSpace)
 	}
 	return nil
 }

@@ -9,9 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/permledger/permledger/cmd/permledger/node"
 	"github.com/permledger/permledger/events"
@@ -297,17 +294,7 @@ func TestListen(t *testing.T) {
 
 // Two nodes of one external log: what one writes, the other answers, in both directions.
 func TestTwoNodes(t *testing.T) {
-	nats, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), MaxPayload: 8 << 20, NoSigs: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	nats.Start()
-	t.Cleanup(func() { nats.Shutdown(); nats.WaitForShutdown() })
-	if !nats.ReadyForConnections(10 * time.Second) {
-		t.Fatal("nats does not start")
-	}
+	nats := natsServer(t)
 	keys := t.TempDir()
 	a := open(t, node.Config{Dir: t.TempDir(), KeysDir: keys, NATSURL: nats.ClientURL()})
 	b := open(t, node.Config{Dir: t.TempDir(), KeysDir: keys, NATSURL: nats.ClientURL()})

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/permledger/permledger/cmd/permledger/durable"
 )
 
 // tokenBytes is the entropy of a token: 256 bits.
@@ -30,7 +32,7 @@ func newToken() string {
 func token(file string) (string, error) {
 	_, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := writeWhole(file, []byte(newToken()+"\n")); err != nil {
+		if err := durable.WriteFile(file, []byte(newToken()+"\n")); err != nil {
 			return "", fmt.Errorf("make %s: %w", filepath.Base(file), err)
 		}
 		_, err = os.Stat(file)
@@ -62,33 +64,4 @@ func onlyOurs(file string) error {
 		return fmt.Errorf("%s has mode %04o, which lets others read it: make a new one, with mode 0600", file, info.Mode().Perm())
 	}
 	return nil
-}
-
-// writeWhole writes a file so that it is there as a whole or not at all, also after a crash. Mode 0600.
-func writeWhole(file string, content []byte) (err error) {
-	temp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*") // created with mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temp.Name())
-		}
-	}()
-	_, err = temp.Write(content)
-	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(temp.Name(), file); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(file))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -234,7 +234,7 @@ func (e *evaluator) judge(ctx context.Context, m members) (api.Verdict, error) {
 		if err != nil {
 			return unheardOf(err)
 		}
-		wire := wireExplanation(explained)
+		wire := wireExplanation(explained, wireStep)
 		return verdictWith(explained.Allowed, api.VerdictContext{Explanation: &wire}), nil
 	}
 	decided, err := session.Check(asked.question)

@@ -56,14 +56,26 @@ func (s *Server) submit(ctx context.Context, in *submission, wire api.Request) (
 	if err != nil {
 		return nil, err
 	}
+	if err := s.seal(wire, &r); err != nil {
+		return nil, err
+	}
+	if err := s.findKeys(&r); err != nil {
+		return nil, err
+	}
 	meta := in.exchange.meta()
 	r.Actor, r.AuthMethod, r.Source = meta.Actor, meta.AuthMethod, meta.Source
 	if r.RequestID == "" {
 		r.RequestID = meta.RequestID
 	}
 	receipt, err := s.carryOut(ctx, r, in.Key, wire.DryRun)
+	if err == nil && !wire.DryRun {
+		err = s.destroyKeys(receipt.Events)
+	}
 	if err != nil {
 		return nil, err
+	}
+	if wire.Proof {
+		s.proveReceipt(ctx, &receipt)
 	}
 	return answer(receipt.Revision, receipt), nil
 }
@@ -76,7 +88,7 @@ func (s *Server) carryOut(ctx context.Context, r ledger.Request, key string, dry
 		if err != nil {
 			return api.Receipt{}, err
 		}
-		return wouldBe(receipt)
+		return s.wouldBe(receipt)
 	}
 	r.Key = key
 	receipt, err := s.config.Ledger.Submit(ctx, r)
@@ -86,13 +98,13 @@ func (s *Server) carryOut(ctx context.Context, r ledger.Request, key string, dry
 	if receipt.Replayed {
 		return s.earlier(ctx, receipt)
 	}
-	return wireReceipt(receipt), nil
+	return s.wireReceipt(receipt), nil
 }
 
 // earlier completes a receipt found by its key: the ledger knows where its events are, the trail has them.
 func (s *Server) earlier(ctx context.Context, r ledger.Receipt) (api.Receipt, error) {
 	if r.Events == 0 || len(r.Recorded) > 0 {
-		return wireReceipt(r), nil
+		return s.wireReceipt(r), nil
 	}
 	last := r.Position + events.Position(r.Events) - 1
 	for e, err := range s.config.Audit.Events(ctx, audit.Filter{From: r.Position, To: last}) {
@@ -106,11 +118,11 @@ func (s *Server) earlier(ctx context.Context, r ledger.Receipt) (api.Receipt, er
 		return api.Receipt{}, err
 	}
 	r.Hash = sha256.Sum256(stored.Bytes)
-	return wireReceipt(r), nil
+	return s.wireReceipt(r), nil
 }
 
 // wouldBe gives the events of a dry run the form they would be stored in. They have no place yet.
-func wouldBe(r ledger.Receipt) (api.Receipt, error) {
+func (s *Server) wouldBe(r ledger.Receipt) (api.Receipt, error) {
 	for i := range r.Recorded {
 		e := &r.Recorded[i]
 		var err error
@@ -118,7 +130,7 @@ func wouldBe(r ledger.Receipt) (api.Receipt, error) {
 			return api.Receipt{}, err
 		}
 	}
-	out := wireReceipt(r)
+	out := s.wireReceipt(r)
 	out.DryRun = true
 	return out, nil
 }
@@ -181,6 +193,10 @@ func ledgerCommand(field string, c api.Command) (ledger.Command, error) {
 		return ledger.UnsetParent{Group: c.Group, Parent: c.Parent}, nil
 	case "principal.delete":
 		return ledger.DeletePrincipal{Principal: c.Principal}, nil
+	case "principal.describe":
+		return ledger.DescribePrincipal{Principal: c.Principal, Profile: *c.Profile}, nil
+	case "principal.erase":
+		return ledger.ErasePrincipal{Principal: c.Principal}, nil
 	case "correct":
 		return ledger.CorrectValidity{Fact: c.Fact, From: events.Instant(c.ValidFrom), Until: events.Instant(c.ValidUntil)}, nil
 	case "tenant.create":
@@ -273,10 +289,10 @@ func attributes(c api.Command) events.Attributes {
 	return events.Attributes{Name: c.Name, Description: c.Description}
 }
 
-func wireReceipt(r ledger.Receipt) api.Receipt {
+func (s *Server) wireReceipt(r ledger.Receipt) api.Receipt {
 	out := api.Receipt{
 		Command: r.Command, Revision: r.Revision, Nothing: r.Nothing, Replayed: r.Replayed,
-		Events: each(r.Recorded, func(e events.Recorded) api.Event { return api.Event{Recorded: e} }),
+		Events: each(r.Recorded, s.wireEvent),
 	}
 	if r.Hash != (events.Hash{}) {
 		out.Hash = r.Hash.String()

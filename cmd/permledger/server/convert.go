@@ -18,11 +18,11 @@ func wireDecision(d access.Decision) api.Decision {
 	}
 }
 
-func wireExplanation(e access.Explanation) api.Explanation {
+func wireExplanation(e access.Explanation, step func(access.Step) api.Step) api.Explanation {
 	return api.Explanation{
 		Decision: wireDecision(e.Decision),
 		Paths: each(e.Paths, func(p access.Path) api.Path {
-			return api.Path{Steps: each(p.Steps, wireStep), Scope: p.Scope}
+			return api.Path{Steps: each(p.Steps, step), Scope: p.Scope}
 		}),
 		Requires: each(e.Requires, func(r access.Requirement) api.Requirement {
 			return api.Requirement{AnyOf: r.AnyOf, Met: list(r.Met), Basis: r.Basis}
@@ -30,7 +30,25 @@ func wireExplanation(e access.Explanation) api.Explanation {
 	}
 }
 
-func wireStep(s access.Step) api.Step { return api.Step(s) }
+// wireStep leaves closed what is sealed: services that ask whether somebody may do something see ids.
+func wireStep(s access.Step) api.Step {
+	return api.Step{
+		Fact: s.Fact, Event: s.Event, Type: s.Type, Revision: s.Revision, RecordedAt: s.RecordedAt,
+		Actor: s.Actor, OnBehalfOf: s.OnBehalfOf, Reason: s.Reason, Ticket: s.Ticket, Sealed: s.Sealed,
+	}
+}
+
+// openedStep says why a step of a tenant was recorded, to those who may read its events.
+func (s *Server) openedStep(t events.Tenant) func(access.Step) api.Step {
+	return func(step access.Step) api.Step {
+		out := wireStep(step)
+		if out.Sealed != nil {
+			out.Opened = &api.Opened{}
+			s.openWhy(t, *out.Sealed, out.Opened)
+		}
+		return out
+	}
+}
 
 func wireHolding(h access.Holding) api.Holding {
 	return api.Holding{
@@ -59,13 +77,13 @@ func wireClaims(c access.Claims) api.Claims {
 	return out
 }
 
-func wireDifference(d access.Difference) api.Difference {
+func wireDifference(d access.Difference, step func(access.Step) api.Step) api.Difference {
 	return api.Difference{
 		From: wireMoment(d.From), To: wireMoment(d.To),
 		Changes: each(d.Changes, func(c access.Change) api.Change {
 			return api.Change{
 				Principal: c.Principal, Permission: c.Permission, Resource: c.Resource,
-				Gained: c.Gained, Causes: each(c.Causes, wireStep),
+				Gained: c.Gained, Causes: each(c.Causes, step),
 			}
 		}),
 	}

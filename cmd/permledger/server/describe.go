@@ -34,6 +34,7 @@ func (s *Server) registerDescriptions() {
 	register(s, query("/v1/roles/{id}", "A role, what it holds and includes"), s.role)
 	register(s, query("/v1/groups", "The groups of a tenant"), s.groups)
 	register(s, query("/v1/groups/{id}", "A group, its members and parents"), s.group)
+	register(s, query("/v1/principals/{kind}/{id}", "Who is behind the id of a user, client or mapping rule, and whether it was erased"), s.principal)
 }
 
 func describe[T any](ctx context.Context, s *Server, w When, from func(*access.Session) (T, error)) (*answered[T], error) {

@@ -147,7 +147,7 @@ func (s *Server) history(ctx context.Context, in *historyInput) (*answered[api.H
 		if out.More = len(out.Events) == limit; out.More {
 			break
 		}
-		out.Events = append(out.Events, api.Event{Recorded: e})
+		out.Events = append(out.Events, s.wireEvent(e))
 	}
 	return answer(out.Revision, out), nil
 }
@@ -179,7 +179,7 @@ func (s *Server) events(ctx context.Context, in *eventsInput) (*streamed, error)
 	}
 	f.ToRevision = head.Revision
 	return s.stream(in.exchange, head.Revision, follow, func(ctx context.Context) iter.Seq2[[]byte, error] {
-		return encoded(s.recorded(ctx, f, follow), func(e events.Recorded) any { return api.Event{Recorded: e} })
+		return encoded(s.recorded(ctx, f, follow), func(e events.Recorded) any { return s.wireEvent(e) })
 	}), nil
 }
 

@@ -142,15 +142,16 @@ func commandMembers(r huma.Registry) map[string]*huma.Schema {
 	return members
 }
 
-func (event) Schema(huma.Registry) *huma.Schema {
+func (event) Schema(r huma.Registry) *huma.Schema {
 	text := &huma.Schema{Type: huma.TypeString}
 	number := &huma.Schema{Type: huma.TypeInteger}
 	return &huma.Schema{
-		Description: "An event exactly as stored, with its revision and position before its own members.",
+		Description: "An event exactly as stored, with its revision and position before its own members, and what is sealed in it as opened.",
 		Type:        huma.TypeObject,
 		Properties: map[string]*huma.Schema{
 			"revision": number, "position": number, "id": text, "command": text, "tenant": text,
 			"type": text, "version": number, "recorded_at": text, "actor": text, "data": {Type: huma.TypeObject},
+			"opened": r.Schema(reflect.TypeFor[api.Opened](), true, ""),
 		},
 	}
 }
@@ -185,7 +186,7 @@ func jsonRequest[T any](s *Server) *huma.RequestBody {
 }
 
 // requestSchemas are what clients send: nothing that is not in them is taken.
-var requestSchemas = map[string]bool{"Request": true, "CatalogLoad": true, "Expectation": true, "Approval": true}
+var requestSchemas = map[string]bool{"Request": true, "CatalogLoad": true, "KeyRotation": true, "Expectation": true, "Approval": true, "Profile": true}
 
 // openapi encodes the document once, after every route is registered. huma's words for Go types are corrected
 // where they say too much: lists are never null, and answers may gain members.

@@ -63,6 +63,8 @@ var sentinels = []struct {
 	{projections.ErrHalted, api.CodeHalted},
 	{projections.ErrBehind, api.CodeBehind},
 	{ledger.ErrConflict, api.CodeConflict},
+	{ledger.ErrNoSpace, api.CodeNoSpace},
+	{ledger.ErrClock, api.CodeClock},
 	{ledger.ErrUnavailable, api.CodeUnavailable},
 	{context.Canceled, api.CodeUnavailable},
 	{context.DeadlineExceeded, api.CodeUnavailable},
@@ -91,7 +93,7 @@ func problemHeaders(e *api.Error) http.Header {
 	switch {
 	case e.Status == http.StatusUnauthorized:
 		h.Set("WWW-Authenticate", `Bearer realm="permledger"`)
-	case e.Status == http.StatusServiceUnavailable && e.Retry() == api.RetryLater:
+	case e.Retry() == api.RetryLater && (e.Status == http.StatusServiceUnavailable || e.Status == http.StatusInsufficientStorage):
 		h.Set("Retry-After", "1")
 	}
 	return h

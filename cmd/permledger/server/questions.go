@@ -141,7 +141,7 @@ func (s *Server) registerQuestions() {
 		func(ctx context.Context, in *question) (*answered[api.Explanation], error) {
 			return ask(ctx, s, in, func(session *access.Session, q access.Question) (api.Explanation, error) {
 				e, err := session.Explain(ctx, q)
-				return wireExplanation(e), err
+				return wireExplanation(e, s.openedStep(session.Tenant())), err
 			})
 		})
 	register(s, query("/v1/intervals", "When a principal could do something"),
@@ -301,7 +301,7 @@ func (s *Server) diff(ctx context.Context, in *diffInput) (*answered[api.Differe
 	if err != nil {
 		return nil, err
 	}
-	return answer(max(d.From.Revision, d.To.Revision), wireDifference(d)), nil
+	return answer(max(d.From.Revision, d.To.Revision), wireDifference(d, s.openedStep(tenant))), nil
 }
 
 // point reads one end of a difference.

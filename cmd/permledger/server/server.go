@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/permledger/permledger/cmd/permledger/node"
+	"github.com/permledger/permledger/cmd/permledger/personal"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 	"github.com/permledger/permledger/projections"
@@ -27,11 +28,14 @@ type Config struct {
 	Access    *access.View
 	Audit     *audit.Trail
 	Projector *projections.Projector
-	Feed      Feed // default: there is none
+	Personal  *personal.Keys
 
 	Checkpoints *node.Checkpoints
+	RotateKey   func(context.Context, events.Meta) (ledger.Receipt, error)
 
-	Ready func() error // nil while everything works, or what does not
+	Feed  Feed                // default: there is none
+	Ready func() error        // nil while everything works, or what does not
+	Space func() ledger.Space // how much room there is; default: it is always open
 
 	Auth      Authenticator
 	PublicURL string       // where clients find the server, for AuthZEN's metadata; never taken from a request
@@ -52,9 +56,9 @@ type Feed interface {
 // Version are still to be set.
 func ConfigFor(n *node.Node) Config {
 	c := Config{
-		Ledger: n.Ledger, Access: n.Access, Audit: n.Audit, Projector: n.Projector, Ready: n.Ready,
-		Checkpoints: n.Checkpoints,
-		Auth:        NewRootToken(n.RootToken, n.Administrator),
+		Ledger: n.Ledger, Access: n.Access, Audit: n.Audit, Projector: n.Projector, Personal: n.Personal, Ready: n.Ready,
+		Checkpoints: n.Checkpoints, RotateKey: n.RotateKey,
+		Auth: NewRootToken(n.RootToken, n.Administrator), Space: n.Space,
 	}
 	if n.Feed != nil {
 		c.Feed = n.Feed
@@ -77,6 +81,9 @@ type Server struct {
 func New(c Config) (*Server, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Space == nil {
+		c.Space = func() ledger.Space { return ledger.SpaceOpen }
 	}
 	if c.WriteTimeout == 0 {
 		c.WriteTimeout = 30 * time.Second

@@ -32,6 +32,7 @@ func (s *Server) status(context.Context, *statusInput) (*answered[api.Status], e
 	out := api.Status{
 		Ledger: head.Ledger, Revision: head.Revision, Position: head.Position,
 		Head: head.Hash.String(), RecordedAt: head.RecordedAt, Ready: true, Version: s.config.Version,
+		Space: s.config.Space().String(),
 	}
 	if err := s.config.Ready(); err != nil {
 		out.Ready, out.Reason = false, err.Error()

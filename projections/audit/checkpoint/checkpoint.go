@@ -141,8 +141,12 @@ func VerifierKey(l events.LedgerID, key events.PublicKey) string {
 func Open(signed []byte, keys Keys) (Checkpoint, error) {
 	opened, err := note.Open(signed, note.VerifierList(keys.verifiers()...))
 	var unverified *note.UnverifiedNoteError
-	if errors.As(err, &unverified) {
+	var invalid *note.InvalidSignatureError
+	switch {
+	case errors.As(err, &unverified):
 		return Checkpoint{}, fmt.Errorf("%w: no known key signed it", ErrSignature)
+	case errors.As(err, &invalid):
+		return Checkpoint{}, fmt.Errorf("%w: it was changed after it was signed", ErrSignature)
 	}
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("malformed checkpoint: %w", err)

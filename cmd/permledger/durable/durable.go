@@ -1,0 +1,54 @@
+// Package durable writes files and directories so that after a crash they are there whole or not at all, and
+// are there when the call has returned.
+package durable
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// WriteFile replaces or makes a file of mode 0600. What is visible under its name is the old content or the new,
+// whole, at every moment; after it has returned a power loss does not bring the old one back. Until then the new
+// content is in a file beside it whose name begins with a dot, which a crash may leave behind.
+func WriteFile(file string, content []byte) (err error) {
+	temp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*") // created with mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(temp.Name())
+		}
+	}()
+	_, err = temp.Write(content)
+	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
+		return err
+	}
+	if err = os.Rename(temp.Name(), file); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(file))
+}
+
+// Mkdir makes a directory of mode 0700 that lasts. One that is there is fine.
+func Mkdir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(dir))
+}
+
+// SyncDir makes durable which files a directory has.
+func SyncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

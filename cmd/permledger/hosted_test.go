@@ -1,0 +1,175 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/permledger/permledger/consumers"
+	"github.com/permledger/permledger/consumers/api"
+	"github.com/permledger/permledger/events"
+)
+
+// hosted is a server in a process of its own, which may be limited, starved and broken without the test.
+type hosted struct {
+	t      *testing.T
+	dir    string
+	client *consumers.Client
+	exited chan struct{} // closed when the process is gone
+	err    error         // of its end
+
+	cmd  *exec.Cmd
+	mu   sync.Mutex
+	said strings.Builder
+}
+
+// host starts "permledger serve" on dir, or what wrap makes of that command, and waits until it answers. When
+// the process ends before, the child has no client.
+func host(t *testing.T, dir string, wrap func(serve []string) []string, flags ...string) *hosted {
+	t.Helper()
+	serve := append([]string{"permledger", "serve", "--data", dir, "--listen", "127.0.0.1:0"}, flags...)
+	if wrap != nil {
+		serve = wrap(serve)
+	}
+	c := &hosted{t: t, dir: dir, exited: make(chan struct{}), cmd: exec.Command(serve[0], serve[1:]...)}
+	stderr, err := c.cmd.StderrPipe()
+	if err == nil {
+		err = c.cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := make(chan string, 1)
+	go func() {
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			c.mu.Lock()
+			c.said.WriteString(lines.Text() + "\n")
+			c.mu.Unlock()
+			if _, url, ok := strings.Cut(lines.Text(), " answers at "); ok {
+				answers <- url
+			}
+		}
+		c.err = c.cmd.Wait()
+		close(c.exited)
+	}()
+	t.Cleanup(c.kill)
+	select {
+	case url := <-answers:
+		c.connect(url)
+	case <-c.exited:
+	}
+	return c
+}
+
+func (c *hosted) connect(url string) {
+	c.t.Helper()
+	token, err := os.ReadFile(filepath.Join(c.dir, "root.token"))
+	if err == nil {
+		c.client, err = consumers.New(url, strings.TrimSpace(string(token)))
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// up fails the test unless the child answers.
+func (c *hosted) up() *hosted {
+	c.t.Helper()
+	if c.client == nil {
+		c.t.Fatalf("serve ended: %v\n%s", c.err, c.text())
+	}
+	return c
+}
+
+// text is what it said on standard error.
+func (c *hosted) text() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.said.String()
+}
+
+func (c *hosted) kill() {
+	_ = c.cmd.Process.Kill()
+	<-c.exited
+}
+
+// stop ends it as an operator does, and gives its exit code; one that does not end is killed.
+func (c *hosted) stop() int {
+	_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-c.exited:
+	case <-time.After(time.Minute):
+		c.t.Errorf("serve does not end:\n%s", c.text())
+		c.kill()
+	}
+	return c.code()
+}
+
+func (c *hosted) code() int { return c.cmd.ProcessState.ExitCode() }
+
+// panicked fails the test if it ended, or spoke, as programs do that were not prepared.
+func (c *hosted) noPanic() {
+	c.t.Helper()
+	for _, word := range []string{"panic: ", "fatal error: ", "goroutine "} {
+		if strings.Contains(c.text(), word) {
+			c.t.Errorf("serve panicked:\n%s", c.text())
+		}
+	}
+}
+
+func (c *hosted) submit(key string, commands ...api.Command) (api.Receipt, error) {
+	return c.client.Submit(c.t.Context(), api.Request{Reason: "test", Commands: commands}, key)
+}
+
+// load gives the ledger a catalog to grant from.
+func (c *hosted) load() {
+	c.t.Helper()
+	if _, err := c.client.LoadCatalog(c.t.Context(), api.CatalogLoad{Catalog: "flowable-control"}, ""); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+const someRight = "Access cases"
+
+func onControl(do string, p events.Principal) api.Command {
+	return api.Command{Do: do, Principal: p, Permission: someRight, Resource: api.Resource{Audience: "flowable-control"}}
+}
+
+func (c *hosted) grant(p events.Principal) error {
+	_, err := c.submit("", onControl("grant", p))
+	return err
+}
+func (c *hosted) revoke(p events.Principal) error {
+	_, err := c.submit("", onControl("revoke", p))
+	return err
+}
+
+// allowed asks whether p may; an error is no answer.
+func (c *hosted) allowed(p events.Principal) (bool, error) {
+	d, err := c.client.Check(c.t.Context(), api.Question{
+		Principal: p, Permission: someRight, Resource: api.Resource{Audience: "flowable-control"},
+	})
+	return d.Allowed, err
+}
+
+// answers fails the test unless the answer about p is this one; failing to answer may be forgiven.
+func (c *hosted) answers(what string, p events.Principal, want, mayFail bool) (answered bool) {
+	c.t.Helper()
+	got, err := c.allowed(p)
+	if err != nil && !mayFail {
+		c.t.Errorf("%s: check of %s: %v", what, p, err)
+	}
+	if err == nil && got != want || err != nil && got {
+		c.t.Errorf("%s: %s is allowed: %t, want %t (%v)", what, p, got, want, err)
+	}
+	return err == nil
+}
+
+func isCode(err error, code api.Code) bool { return errors.Is(err, &api.Error{Code: code}) }

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/permledger/permledger/consumers/api"
+)
+
+// proofSuffix ends the names of files with proofs, as c2sp.org/tlog-proof wishes.
+const proofSuffix = ".tlog-proof"
+
+func (c *cli) proveVerb() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use:   "prove EVENT",
+		Short: "Write a proof that an event is in the ledger, for check-proof and for third parties",
+		Long: `Write a proof that an event, named by its id or position, is in the ledger: the event as stored, its way to
+the root of the Merkle tree, and a checkpoint in which the ledger signed the root. It is one file in the
+format c2sp.org/tlog-proof@v1. Whoever has it and the ledger's keys (permledger key list) needs nothing
+else: see check-proof.`,
+		Example: `  permledger prove 4711 --out 4711.tlog-proof
+  permledger prove 0190f3c2-7b7e-7e55-9b0e-3f1f6c1a2b3c > grant.tlog-proof`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := c.client()
+			if err != nil {
+				return err
+			}
+			proof, err := client.Proof(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if out == "" {
+				_, err = c.out.Write(proof)
+				return err
+			}
+			return writeProof(out, proof)
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", "", "the file to write; default standard output")
+	return cmd
+}
+
+// writeProofs writes the proofs of a receipt. What is recorded is recorded; that a proof is missing is told after
+// it, and is no success.
+func (c *cli) writeProofs(dir string, r api.Receipt) error {
+	if r.Unproved != "" {
+		return fmt.Errorf("it is recorded, but could not be proved: %s; try permledger prove later", r.Unproved)
+	}
+	if len(r.Proofs) != len(r.Events) {
+		return errors.New("it is recorded, but the server gave no proofs; try permledger prove")
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("it is recorded, but the proofs were not written: %w", err)
+	}
+	for i, proof := range r.Proofs {
+		if err := writeProof(filepath.Join(dir, number(r.Events[i].Position)+proofSuffix), []byte(proof)); err != nil {
+			return fmt.Errorf("it is recorded, but the proofs were not written: %w", err)
+		}
+	}
+	return nil
+}
+
+// writeProof writes the file as a whole or leaves what was there.
+func writeProof(file string, proof []byte) error {
+	temp, err := os.CreateTemp(filepath.Dir(file), ".proof-*")
+	if err != nil {
+		return err
+	}
+	_, err = temp.Write(proof)
+	if err = errors.Join(err, temp.Chmod(0o644), temp.Sync(), temp.Close()); err == nil {
+		err = os.Rename(temp.Name(), file)
+	}
+	if err != nil {
+		_ = os.Remove(temp.Name())
+	}
+	return err
+}
