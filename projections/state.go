@@ -16,7 +16,7 @@ import (
 // for the same events; a store made with another schema is made anew from the log when it is opened.
 //
 //	1  access, audit (archive and indexes), receipts
-//	2  the suffix of a commit in its row, the audit tree, a state digest per commit
+//	2  the suffix of a commit in its row, the audit tree, a state digest per commit, descriptions of principals
 const Schema = 2
 
 // ErrSchema: the views in the store were made by another version of the program. A rebuild helps.

@@ -145,7 +145,7 @@ func (s *Server) rotateKey(ctx context.Context, in *rotation) (*answered[api.Rec
 	if err != nil {
 		return nil, err
 	}
-	return answer(receipt.Revision, wireReceipt(receipt)), nil
+	return answer(receipt.Revision, s.wireReceipt(receipt)), nil
 }
 
 type checkpointInput struct {
