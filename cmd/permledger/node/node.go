@@ -228,6 +228,9 @@ func (n *Node) openDir() (err error) {
 		return err
 	}
 	n.onClose(unlock)
+	if err := notRestoring(n.config.Dir); err != nil {
+		return err
+	}
 	n.lookAtDisk()
 	n.marked, err = readMark(n.config.Dir)
 	return err

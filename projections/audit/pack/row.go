@@ -25,6 +25,7 @@ type Row struct {
 	OnBehalfOf string            `json:"on_behalf_of,omitempty"`
 	Reason     string            `json:"reason,omitempty"`
 	Ticket     string            `json:"ticket,omitempty"`
+	Sealed     bool              `json:"sealed,omitempty"` // reason and ticket are there, under a personal key
 	Approvals  []events.Approval `json:"approvals,omitempty"`
 	ID         events.EventID    `json:"id"`
 	Command    events.CommandID  `json:"command"`
@@ -46,7 +47,7 @@ func rowOf(r events.Recorded) Row {
 	row := Row{
 		Position: r.Position, Revision: r.Revision, RecordedAt: r.RecordedAt, Tenant: r.Tenant, Event: events.Name(r.Event),
 		ValidFrom: r.ValidFrom.String(), ValidUntil: r.ValidUntil.String(),
-		Actor: principal(r.Actor), OnBehalfOf: principal(r.OnBehalfOf), Reason: r.Reason, Ticket: r.Ticket, Approvals: r.Approvals,
+		Actor: principal(r.Actor), OnBehalfOf: principal(r.OnBehalfOf), Reason: r.Reason, Ticket: r.Ticket, Sealed: r.Sealed != nil, Approvals: r.Approvals,
 		ID: r.ID, Command: r.Command,
 	}
 	if edge, ok := events.Begins(r.Event); ok {
@@ -107,12 +108,16 @@ func principal(p events.Principal) string {
 
 // columns and cells are the row as a line of CSV.
 var columns = []string{"position", "revision", "recorded_at", "tenant", "event", "change", "who", "how", "what", "on",
-	"valid_from", "valid_until", "actor", "on_behalf_of", "reason", "ticket", "approvals", "id", "command"}
+	"valid_from", "valid_until", "actor", "on_behalf_of", "reason", "ticket", "sealed", "approvals", "id", "command"}
 
 func (row Row) cells() []string {
 	revision := ""
 	if row.Revision > 0 {
 		revision = strconv.FormatUint(uint64(row.Revision), 10)
+	}
+	sealed := ""
+	if row.Sealed {
+		sealed = "sealed"
 	}
 	approvals := make([]string, len(row.Approvals))
 	for i, a := range row.Approvals {
@@ -120,7 +125,7 @@ func (row Row) cells() []string {
 	}
 	cells := []string{strconv.FormatUint(uint64(row.Position), 10), revision, row.RecordedAt.String(), string(row.Tenant),
 		row.Event, string(row.Change), row.Who, string(row.How), row.What, row.On, row.ValidFrom, row.ValidUntil,
-		row.Actor, row.OnBehalfOf, row.Reason, row.Ticket, strings.Join(approvals, "; "), row.ID.String(), row.Command.String()}
+		row.Actor, row.OnBehalfOf, row.Reason, row.Ticket, sealed, strings.Join(approvals, "; "), row.ID.String(), row.Command.String()}
 	for i, c := range cells {
 		cells[i] = guarded(c)
 	}
