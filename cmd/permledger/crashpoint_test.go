@@ -32,19 +32,19 @@ const (
 // crashPoints are the points of a full run, a sample of them otherwise.
 func crashPoints() (points []crashPoint) {
 	for _, kind := range []struct {
-		call                 string
-		first, recover, make int // how many points in each phase
+		call                    string
+		first, recover, rebuild int // how many points in each phase
 	}{
-		{"fsync", 40, 30, 12},
-		{"fdatasync", 20, 15, 6},
-		{"write", 40, 25, 10},
-		{"pwrite64", 8, 8, 8},
-		{"renameat", 12, 12, 6},
-		{"unlinkat", 12, 12, 6},
-		{"mkdirat", 12, 6, 0},
-		{"openat", 20, 20, 10},
+		{"fsync", 30, 20, 8},
+		{"fdatasync", 8, 6, 3},
+		{"write", 30, 20, 8},
+		{"pwrite64", 2, 2, 4},
+		{"renameat", 12, 10, 6},
+		{"unlinkat", 12, 10, 6},
+		{"mkdirat", 10, 3, 0},
+		{"openat", 15, 15, 8},
 	} {
-		for phase, n := range map[crashPhase]int{firstStart: kind.first, recovery: kind.recover, rebuilding: kind.make} {
+		for phase, n := range map[crashPhase]int{firstStart: kind.first, recovery: kind.recover, rebuilding: kind.rebuild} {
 			for i := range n {
 				points = append(points, crashPoint{phase, kind.call, i + 1})
 			}

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -16,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/permledger/permledger/events"
+	"github.com/permledger/permledger/ledger"
 	"github.com/permledger/permledger/ledger/jetstream"
 	"github.com/permledger/permledger/ledger/logtest"
 )
@@ -31,6 +34,7 @@ func TestDamagedStores(t *testing.T) {
 	s := makeStore(t)
 	t.Run("found or harmless", s.isFoundOrHarmless)
 	t.Run("the server alone", s.isSkippedByTheServerAlone)
+	t.Run("a look that dies", s.killsWhoLooks)
 }
 
 func (s *madeStore) isFoundOrHarmless(t *testing.T) {
@@ -123,6 +127,39 @@ func (s *madeStore) isSkippedByTheServerAlone(t *testing.T) {
 			t.Errorf("%s: nothing came of it", what)
 		}
 		c.gone()
+	}
+}
+
+// killsWhoLooks lets the process that looks be one that dies of what it sees, should the look at the blocks ever
+// miss it: the server must not start, and must say why.
+func (s *madeStore) killsWhoLooks(t *testing.T) {
+	c := s.copy(t)
+	first := c.blockFiles()[0]
+	starts := c.records(first)
+	c.flipAt(first, starts[len(starts)/2]+4+5, 0) // not the first record: that one makes the server rebuild the block
+	for _, row := range []struct {
+		name string
+		cmd  *exec.Cmd
+		kind error
+		says string
+	}{
+		{"of memory", exec.Command("permledger-bare", c.dir, fmt.Sprint(s.commits), "0"), ledger.ErrCorrupt, "memory"},
+		{"of a signal", exec.Command("sh", "-c", "kill -9 $$"), ledger.ErrCorrupt, "killed"},
+		{"of what it found", exec.Command("sh", "-c", "echo permledger: a hole >&2; exit 6"), ledger.ErrCorrupt, "a hole; \"permledger repair\""},
+		{"of something else", exec.Command("sh", "-c", "echo panic: oh >&2; exit 2"), ledger.ErrCorrupt, "oh"},
+		{"unable to look", exec.Command("sh", "-c", "echo permledger: in use >&2; exit 3"), ledger.ErrUnavailable, "in use"},
+		{"not there", exec.Command("no-such-program"), ledger.ErrUnavailable, "no-such-program"},
+		{"not at all", exec.Command("true"), nil, ""},
+	} {
+		err := look(t.Context(), row.cmd)
+		if !errors.Is(err, row.kind) || row.kind != nil && !strings.Contains(err.Error(), row.says) {
+			t.Errorf("%s: %v, want %v that says %q", row.name, err, row.kind, row.says)
+		}
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := look(over, exec.CommandContext(over, "sleep", "60")); !errors.Is(err, context.Canceled) {
+		t.Errorf("told to stop: %v", err)
 	}
 }
 
@@ -294,14 +331,17 @@ func (c *copied) flipAt(path string, at, bit int) string {
 	return fmt.Sprintf("bit %d of byte %d of %s", bit, at, path)
 }
 
-// anyRecord gives where a record of a block begins. All are of one size but for the digits in them, so the
-// records are walked by their lengths.
-func (c *copied) anyRecord(path string) int {
+// records gives where the records of a block begin.
+func (c *copied) records(path string) (starts []int) {
 	b := []byte(readFile(c.t, path))
-	var starts []int
 	for at := 0; at < len(b); at += int(binary.LittleEndian.Uint32(b[at:]) &^ (1 << 31)) {
 		starts = append(starts, at)
 	}
+	return starts
+}
+
+func (c *copied) anyRecord(path string) int {
+	starts := c.records(path)
 	return starts[rand.IntN(len(starts))]
 }
 

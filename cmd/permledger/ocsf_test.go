@@ -214,7 +214,7 @@ func TestOCSFMapping(t *testing.T) {
 		event events.Event
 		want  string
 	}{
-		{events.LedgerCreated{}, "Entity Management: Create | Ledger 00000000-0000-0000-0000-000000000000 | Medium"},
+		{events.LedgerCreated{}, "Entity Management: Create | Ledger 00000000-0000-0000-0000-000000000000"},
 		{events.AdministratorAdded{Principal: alice}, "User Access Management: Assign Privileges | user:alice | administer the ledger | Medium"},
 		{events.AdministratorRemoved{Principal: alice}, "User Access Management: Revoke Privileges | user:alice | administer the ledger | Medium"},
 		{events.TenantCreated{}, "Entity Management: Create | Tenant acme"},

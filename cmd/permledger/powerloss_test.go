@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -117,10 +119,11 @@ func TestPowerLoss(t *testing.T) {
 		runs = 50
 	}
 	for run := range runs {
-		keep := []float64{0, 0.5, 0.9}[run%3]
-		t.Run(fmt.Sprintf("%d, keeps %v", run, keep), func(t *testing.T) {
+		c := []lossyfs.Config{{}, {Strict: true}, {Keep: 0.5}, {Keep: 0.9}}[run%4]
+		t.Run(fmt.Sprintf("%d, keeps %v, strict %t", run, c.Keep, c.Strict), func(t *testing.T) {
 			t.Parallel()
-			endure(t, plugIn(t, true, lossyfs.Config{Keep: keep, Seed: uint64(run)}), uint64(run))
+			c.Seed = uint64(run)
+			endure(t, plugIn(t, true, c), c.Seed)
 		})
 	}
 }
@@ -187,4 +190,25 @@ func TestPowerLossWithoutSync(t *testing.T) {
 		t.Error("everything acknowledged is there: the power loss loses nothing")
 	}
 	t.Logf("%d keys answered, %d faults, the first: %.200s", len(k.answers), faults, first)
+}
+
+// The program itself cannot be told not to sync: besides tests, the switch is declared and handed on, no more.
+func TestNothingSwitchesSyncOff(t *testing.T) {
+	want := map[string]int{"cmd/permledger/node/node.go": 4, "ledger/jetstream/config.go": 2, "ledger/jetstream/server.go": 1}
+	got := map[string]int{}
+	for _, p := range packages(t) {
+		files, err := filepath.Glob(filepath.Join(repository, p.dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			if n := strings.Count(readFile(t, file), "UnsafeNoSync"); n > 0 && !strings.HasSuffix(file, "_test.go") {
+				got[p.dir+"/"+filepath.Base(file)] = n
+			}
+		}
+	}
+	// node.go explains it, declares it, and copies it into the jetstream.Config.
+	if !maps.Equal(got, want) {
+		t.Errorf("UnsafeNoSync is in %v, want %v", got, want)
+	}
 }

@@ -32,12 +32,17 @@ func preflight(ctx context.Context, dir string) error {
 	if err != nil {
 		return fmt.Errorf("%w: find the program: %w", ledger.ErrUnavailable, err)
 	}
-	var said tail
 	cmd := exec.CommandContext(ctx, self, "preflight", dir)
 	cmd.Args[0] = "permledger" // a test binary is the program under this name only
+	return look(ctx, cmd)
+}
+
+// look runs the process that looks. One that dies did so of what it looked at.
+func look(ctx context.Context, cmd *exec.Cmd) error {
+	var said tail
 	cmd.Stderr = &said
 	cmd.SysProcAttr = apart()
-	err = runOnOneThread(cmd)
+	err := runOnOneThread(cmd)
 	var ended *exec.ExitError
 	switch {
 	case err == nil:

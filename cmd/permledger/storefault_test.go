@@ -74,7 +74,7 @@ func TestTheDiskFails(t *testing.T) {
 			}
 			time.AfterFunc(time.Minute, stop)
 			<-k.server.gone
-			k.serve()
+			stop = k.serve()
 			k.askAgain(1000)
 			k.trail()
 			k.writeAll("healed")
@@ -84,6 +84,47 @@ func TestTheDiskFails(t *testing.T) {
 			}
 			t.Logf("writers under way heard %v", codes)
 		})
+	}
+}
+
+// TestASlowDiskIsWaitedFor delays what the kernel does. The server says what it waits for, and then that it is done.
+func TestASlowDiskIsWaitedFor(t *testing.T) {
+	delay := 3 * time.Second
+	if full() {
+		delay = 12 * time.Second // more than any step with a server in the same process may take otherwise
+	}
+	k := newKilling(t)
+	k.serve()
+	k.write(t.Context(), "before", 0)
+	block := filepath.Join(node.LogDir(k.dir), "jetstream", "LEDGER", "streams", "LEDGER", "msgs", "1.blk")
+	detach := trace(t, k.server.cmd.Process.Pid, block, fmt.Sprintf("fsync:delay_enter=%d:when=1", delay.Microseconds()))
+	done := make(chan error, 1)
+	go func() {
+		_, err := k.ask(context.Background(), "slow", api.Request{Commands: []api.Command{{Do: "group.create", Group: "slow"}}})
+		done <- err
+	}()
+	said := false
+	for waiting := true; waiting; {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("the slow request: %v", err)
+			}
+			waiting = false
+		case <-time.After(10 * time.Millisecond):
+			err := k.client.Ready(t.Context())
+			said = said || err != nil && strings.Contains(err.Error(), "takes long to store revision")
+		}
+	}
+	if !said {
+		t.Error("it never said what it waited for")
+	}
+	detach()
+	if err := k.client.Ready(t.Context()); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+	if codes := k.writeAll("after"); len(codes) > 0 {
+		t.Errorf("afterwards: %v", codes)
 	}
 }
 

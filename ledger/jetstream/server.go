@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -269,6 +270,7 @@ func (s *Server) streams() (commits, entries *stream, err error) {
 		if s.embedded != nil {
 			st.patience, st.failure = max(s.cfg.Patience, s.cfg.Timeout), s.failure
 			st.files = filesOf(s.cfg.Dir, ledgerAccount, name)
+			st.blocks.dir = filepath.Join(s.cfg.Dir, "jetstream", ledgerAccount, "streams", name, "msgs")
 		}
 		return st
 	}
@@ -306,6 +308,11 @@ func (s *Server) openStreams(ctx context.Context) error {
 	}
 	if err := commits.open(ctx, uint64(s.cfg.Mark)); err != nil {
 		return err
+	}
+	if s.embedded != nil { // what was just made has names, too
+		if err := syncTree(s.cfg.Dir); err != nil {
+			return err
+		}
 	}
 	s.log, s.journal = newLog(commits), &Journal{entries}
 	s.onClose(s.log.Close)

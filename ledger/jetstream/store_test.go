@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
@@ -98,6 +99,27 @@ func TestAFailedStoreTakesNothing(t *testing.T) {
 	}
 	s = mustOpen(t, cfg)
 	fill(t, s.Log(), head, 1)
+}
+
+// A store that says nothing for longer than anybody waits failed, too: the outcome is unknown and stays so.
+func TestAStoreThatDoesNotAnswerFailed(t *testing.T) {
+	cfg := Config{Dir: t.TempDir()}
+	s := mustOpen(t, cfg)
+	head := fill(t, s.Log(), events.Head{}, 2)
+	s.Log().stream.patience = time.Nanosecond
+	c, err := logtest.Commit(head, 1, "late")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Log().Append(t.Context(), head.Revision, c)
+	wantError(t, err, ledger.ErrUnknownOutcome, "does not answer")
+	wantError(t, err, ledger.ErrStoreFailed)
+	s.Log().stream.patience = time.Minute
+	wantError(t, s.Log().Append(t.Context(), head.Revision, c), ledger.ErrUnavailable)
+	mustClose(t, s)
+	if head, err = readAll(t.Context(), mustOpen(t, cfg).Log()); err != nil || head.Revision < 2 || head.Revision > 3 {
+		t.Errorf("after opening again the log ends at %+v, %v", head, err)
+	}
 }
 
 // A journal that lost its end would let keys be answered a second time.

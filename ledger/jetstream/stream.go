@@ -88,6 +88,7 @@ type stream struct {
 	maxPayload int
 	failure    *failure     // of the store of the embedded server; nil with an external one
 	files      *streamFiles // the same
+	blocks     names        // of its messages, when the server is embedded
 
 	seen atomic.Uint64 // the highest sequence known to be stored; it never goes back
 }
@@ -184,7 +185,8 @@ func (s *stream) last(ctx context.Context) (uint64, error) {
 // publish stores data as one message and returns its sequence.
 //
 // The crash points: before the message reaches the server nothing is stored; once it does, the server
-// checks, writes, syncs and answers, in this order, so an answer means it is on the disk; without an answer
+// checks, writes, syncs and answers, in this order, so an answer means it is on the disk, and so is the name of
+// the file it is in when blocks have settled; without an answer
 // it may be anywhere on that way, and still arrive. That is why a timeout is an unknown outcome and never a
 // failure.
 //
@@ -213,6 +215,9 @@ func (s *stream) publish(ctx context.Context, data []byte, opts ...natsjs.Publis
 			s.failure.fail(unanswered)
 		}
 		return 0, s.publishError(err)
+	}
+	if err := s.blocks.settle(); err != nil {
+		return 0, fmt.Errorf("%w: stored, in a file whose name may not be: %w", ledger.ErrUnknownOutcome, err)
 	}
 	s.saw(ack.Sequence)
 	return ack.Sequence, nil

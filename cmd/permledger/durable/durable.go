@@ -32,16 +32,20 @@ func WriteFile(file string, content []byte) (err error) {
 	return SyncDir(filepath.Dir(file))
 }
 
-// Mkdir makes a directory of mode 0700 that lasts. One that is there is fine.
+// Mkdir makes a directory of mode 0700, and those above it, that last. One that is there is fine.
 func Mkdir(dir string) error {
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return SyncDir(filepath.Dir(dir))
+	above := filepath.Dir(dir)
+	err := Mkdir(above)
+	if err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return SyncDir(above)
 }
 
 // SyncDir makes durable which files a directory has.

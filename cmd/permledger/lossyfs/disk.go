@@ -36,14 +36,13 @@ type Disk struct {
 	last uint64 // the last inode number given
 	lost Lost
 
-	journal []*change // of names, in order; those that are durable by an fsync are done
+	journal []*change // of names, in order
 }
 
 // change is one step: a name given, taken away, or moved.
 type change struct {
 	subject *inode
-	names   []name
-	done    bool
+	names   []name // those that are not durable yet
 }
 
 // name says what a place is a name of; nil: of nothing.
@@ -244,7 +243,10 @@ func (d *Disk) saveName(p place, under map[place]bool) {
 	}
 	p.enterSaved(now)
 	for _, c := range d.journal {
-		c.done = c.done || now != nil && c.subject == now || now == nil && slices.ContainsFunc(c.names, func(n name) bool { return n.at == p })
+		if c.subject == now {
+			c.names = nil
+		}
+		c.names = slices.DeleteFunc(c.names, func(n name) bool { return n.at == p })
 	}
 	if now == nil {
 		return
@@ -281,7 +283,7 @@ func (d *Disk) PowerOff() {
 
 // keepNames lets some changes of names reach the platter: the first ones.
 func (d *Disk) keepNames() {
-	d.journal = slices.DeleteFunc(d.journal, func(c *change) bool { return c.done })
+	d.journal = slices.DeleteFunc(d.journal, func(c *change) bool { return len(c.names) == 0 })
 	kept := 0
 	for range d.journal {
 		if d.keeps() {

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -322,11 +323,34 @@ func TestNamesAreKeptInOrder(t *testing.T) {
 	}
 }
 
+// A change that is durable by an fsync is not made again, after one that came later.
+func TestWhatIsSyncedStays(t *testing.T) {
+	for seed := range uint64(10) {
+		m := mount(t, Config{Keep: 0.9, Seed: seed})
+		m.write("a", "1", false)
+		m.must(os.Remove(m.path("a")))
+		m.write("a", "2", true)
+		m.write("b", "", true)
+		m.rename("b", "c")
+		m.must(os.Remove(m.path("c")))
+		m.write("d", "3", true)
+		m.rename("d", "c")
+		m.sync("c")
+		m.blink()
+		if got := strings.Join(m.tree(), " "); got != "a=2 c=3" && got != "a=2 b= c=3" {
+			t.Errorf("seed %d: %q", seed, got)
+		}
+	}
+}
+
 // The test may have any change fail, which then did nothing.
 func TestBefore(t *testing.T) {
+	var mu sync.Mutex // the hook is called by whoever serves the operation
 	var heard []string
 	var fail string
 	m := mount(t, Config{Before: func(operation string) error {
+		mu.Lock()
+		defer mu.Unlock()
 		heard = append(heard, operation)
 		if operation == fail {
 			return syscall.ENOSPC
@@ -338,10 +362,12 @@ func TestBefore(t *testing.T) {
 	m.sync(".")
 	m.must(os.Mkdir(m.path("d"), 0o700))
 	m.must(os.Remove(m.path("d")))
+	mu.Lock()
 	if want := []string{"create", "write", "fsync", "rename", "fsyncdir", "mkdir", "rmdir"}; !slices.Equal(heard, want) {
 		t.Errorf("heard %v, want %v", heard, want)
 	}
 	fail = "rename"
+	mu.Unlock()
 	if err := os.Rename(m.path("b"), m.path("c")); !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("got %v", err)
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/permledger/permledger/cmd/permledger/durable"
 	"github.com/permledger/permledger/cmd/permledger/personal"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
@@ -220,7 +220,7 @@ func (n *Node) openDir() (err error) {
 	if n.config.Memory {
 		return nil
 	}
-	if err = os.MkdirAll(n.config.Dir, 0o700); err != nil {
+	if err = durable.Mkdir(n.config.Dir); err != nil {
 		return err
 	}
 	unlock, err := lockDir(n.config.Dir)
