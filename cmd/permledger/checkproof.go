@@ -60,24 +60,37 @@ type trustFlags struct {
 	policy string
 }
 
-func (f *trustFlags) add(cmd *cobra.Command) {
+func (f *trustFlags) addKeys(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "a key of the ledger, or a file of keys; may be given several times")
+}
+
+func (f *trustFlags) add(cmd *cobra.Command) {
+	f.addKeys(cmd)
 	cmd.Flags().StringVar(&f.policy, "policy", "", "a file that says whose cosignatures are needed besides")
 }
 
-func (f *trustFlags) read() (keys checkpoint.Keys, policy *witness.Group, err error) {
+// readKeys gives the keys that were named; none if none was.
+func (f *trustFlags) readKeys() (keys checkpoint.Keys, err error) {
 	for _, text := range f.keys {
 		b, err := readSmall(text)
 		if err == nil {
 			text = string(b)
 		} else if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(text, "+") {
-			return nil, nil, err
+			return nil, err
 		}
 		more, err := checkpoint.ParseKeys(text)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		keys = append(keys, more...)
+	}
+	return keys, nil
+}
+
+func (f *trustFlags) read() (checkpoint.Keys, *witness.Group, error) {
+	keys, err := f.readKeys()
+	if err != nil {
+		return nil, nil, err
 	}
 	if f.policy == "" {
 		return keys, nil, nil

@@ -148,10 +148,10 @@ func onlyRemains(dir string) error {
 	if err != nil {
 		return err
 	}
-	remains := []string{"lock", "mark.json", "checkpoint", "root.token", "reader.token", "keys", "personal", "restoring"}
+	remains := []string{"lock", "mark.json", "checkpoint", "root.token", "reader.token", "keys", "personal", "restoring", "jetstream"}
 	for _, e := range entries {
 		switch name := e.Name(); {
-		case name == "jetstream":
+		case name == "jetstream" && !holdsNothing(LogDir(dir)):
 			return fmt.Errorf("%w: %s has a log", ErrNotEmpty, dir)
 		case name == "views":
 			return fmt.Errorf("%w: %s has views, which hold every commit they know: look there first, and move them away to restore a backup", ErrNotEmpty, dir)
@@ -160,6 +160,13 @@ func onlyRemains(dir string) error {
 		}
 	}
 	return nil
+}
+
+// holdsNothing reports whether a store has no streams: a server that was started on an empty directory, and refused,
+// leaves one.
+func holdsNothing(log string) bool {
+	streams, err := filepath.Glob(filepath.Join(log, "jetstream", "*", "streams", "*"))
+	return err == nil && len(streams) == 0
 }
 
 // known are the places that the ledger is known to have reached.
@@ -205,6 +212,9 @@ func (cfg RestoreConfig) restoreEmbedded(ctx context.Context, b *backup.Backup) 
 		return err
 	}
 	if err := durable.SyncDir(aside); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(LogDir(cfg.Dir)); err != nil { // onlyRemains saw that it holds nothing
 		return err
 	}
 	if err := os.Rename(log, LogDir(cfg.Dir)); err != nil {

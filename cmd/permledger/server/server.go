@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -31,6 +32,7 @@ type Config struct {
 	Personal  *personal.Keys
 
 	Checkpoints *node.Checkpoints
+	Backup      func(ctx context.Context, to io.Writer, withKeys bool) error
 	RotateKey   func(context.Context, events.Meta) (ledger.Receipt, error)
 
 	Feed  Feed                // default: there is none
@@ -103,6 +105,7 @@ func New(c Config) (*Server, error) {
 	s.registerDescriptions()
 	s.registerHistory()
 	s.registerProofs()
+	s.registerDownloads()
 	s.registerStatus()
 	s.registerAuthZEN()
 	s.plain(huma.Operation{

@@ -260,3 +260,10 @@ func (s *sum) part(name string) Part {
 	copy(p.SHA256[:], s.Sum(nil))
 	return p
 }
+
+// PartOf is what a manifest says of a part with that content.
+func PartOf(name string, content []byte) Part {
+	s := newSum()
+	_, _ = s.Write(content) // a hash takes everything
+	return s.part(name)
+}

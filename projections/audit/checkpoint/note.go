@@ -28,10 +28,13 @@ func SignNote(l events.LedgerID, text string, key events.Signer) ([]byte, error)
 func OpenNote(signed []byte, keys Keys, parse func(text string) (events.LedgerID, events.Revision, error)) error {
 	opened, err := note.Open(signed, note.VerifierList(keys.verifiers()...))
 	var unverified *note.UnverifiedNoteError
-	if errors.As(err, &unverified) {
+	var invalid *note.InvalidSignatureError
+	switch {
+	case errors.As(err, &unverified):
 		return fmt.Errorf("%w: no known key signed it", ErrSignature)
-	}
-	if err != nil {
+	case errors.As(err, &invalid):
+		return fmt.Errorf("%w: the signature is not of this text", ErrSignature)
+	case err != nil:
 		return fmt.Errorf("malformed note: %w", err)
 	}
 	l, at, err := parse(opened.Text)
