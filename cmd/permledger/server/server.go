@@ -59,7 +59,7 @@ type Feed interface {
 func ConfigFor(n *node.Node) Config {
 	c := Config{
 		Ledger: n.Ledger, Access: n.Access, Audit: n.Audit, Projector: n.Projector, Personal: n.Personal, Ready: n.Ready,
-		Checkpoints: n.Checkpoints, RotateKey: n.RotateKey,
+		Checkpoints: n.Checkpoints, RotateKey: n.RotateKey, Backup: n.Backup,
 		Auth: NewRootToken(n.RootToken, n.Administrator), Space: n.Space,
 	}
 	if n.Feed != nil {
