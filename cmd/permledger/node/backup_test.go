@@ -310,8 +310,8 @@ func TestRestoreRefuses(t *testing.T) {
 	}{
 		{"an edited commit", edited(replace("commits.jsonl", "to-be-found", "never-found")), nil, "commits.jsonl: revision 2: broken chain: revision=2: the signature is not that of key"},
 		{"the last commit dropped", edited(dropLine("commits.jsonl")), nil, "commits.jsonl: broken chain: the commits end at revision 2"},
-		{"an edited answer", edited(replace("journal.jsonl", `"code":"exists"`, `"code":"cycles"`)), nil, "manifest: not signed by the ledger's key: the signature is not of this text"},
-		{"an answer dropped", edited(dropLine("journal.jsonl")), nil, "manifest: not signed by the ledger's key: the signature is not of this text"},
+		{"an edited answer", edited(replace("journal.jsonl", `"code":"exists"`, `"code":"cycles"`)), nil, "manifest: not signed by the ledger's key: it was changed after it was signed"},
+		{"an answer dropped", edited(dropLine("journal.jsonl")), nil, "manifest: not signed by the ledger's key: it was changed after it was signed"},
 		{"an answer dropped, the manifest as it was", edited(func(u unpacked) { u.parts["journal.jsonl"] = "" }), nil, "journal.jsonl: damaged file: it is not what the manifest says"},
 		{"an older checkpoint", edited(func(u unpacked) { u.parts["checkpoint"] = unzipped(t, older).parts["checkpoint"]; u.rehash(t) }), nil, "commits.jsonl: broken chain: the commits end at revision 3"},
 		{"another ledger's", foreign, nil, "checkpoint: not signed by the ledger's key: no known key signed it"},

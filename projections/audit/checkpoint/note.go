@@ -33,7 +33,7 @@ func OpenNote(signed []byte, keys Keys, parse func(text string) (events.LedgerID
 	case errors.As(err, &unverified):
 		return fmt.Errorf("%w: no known key signed it", ErrSignature)
 	case errors.As(err, &invalid):
-		return fmt.Errorf("%w: the signature is not of this text", ErrSignature)
+		return fmt.Errorf("%w: it was changed after it was signed", ErrSignature)
 	case err != nil:
 		return fmt.Errorf("malformed note: %w", err)
 	}

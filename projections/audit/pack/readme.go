@@ -55,6 +55,10 @@ func wholeWords(say func(string, ...any), p Parameters) {
 	say("- That no event of the period that meets the filters is missing: commits.jsonl holds everything the ledger recorded from")
 	say("  revision %d to %d, the tree of hashes over it is computed again and must fit between the two signed checkpoints, and the", p.First.Revision+1, p.Range.Revision)
 	say("  report is made again from it and compared byte for byte.")
+	if !p.To.IsZero() && !p.Closed {
+		say("  The ledger had recorded nothing after the period yet: what was still being stored when the last checkpoint was signed is")
+		say("  not in it. A file made after the next change has it, and proves it.")
+	}
 	say("")
 	say("KEEP IT CONFIDENTIAL. For that proof the file holds EVERY change of that time, in every tenant, and not only those that the")
 	say("filters mean. Whoever may read the report but not those must be given a file made with --only-matching.")

@@ -90,8 +90,22 @@ func (row Row) about(c Change, e events.Edge) Row {
 	return row
 }
 
-// named is the permission or the API that a definition names.
+// named is what a definition defines.
 func named(e events.Event) string {
+	switch e := e.(type) {
+	case events.CatalogLoaded:
+		return string(e.Catalog) + " " + e.Info.Version
+	case events.ResourceTypeDefined:
+		return string(e.Type) + " of " + string(e.Def.API)
+	case events.ResourceTypeRetired:
+		return string(e.Type) + " of " + string(e.Before.API)
+	default:
+		return namedPermission(e)
+	}
+}
+
+// namedPermission is the permission or the API that an event is about.
+func namedPermission(e events.Event) string {
 	if p := events.PermissionOf(e); !p.IsZero() {
 		return p.String()
 	}

@@ -150,7 +150,7 @@ func TestTampering(t *testing.T) {
 			p["checkpoints/first"], p["checkpoints/last"] = p["checkpoints/last"], p["checkpoints/first"]
 		}, "checkpoints/last: it is of revision 2, the pack says 13"},
 		{"a later first checkpoint", false, func(u *unpacked) { u.parts["checkpoints/first"] = later.parts["checkpoints/first"] }, "checkpoints/first: it is of revision 4, the pack says 2"},
-		{"an edited checkpoint", false, func(u *unpacked) { u.replace(t, "checkpoints/last", "revision=13", "revision=14") }, "checkpoints/last: malformed checkpoint"},
+		{"an edited checkpoint", false, func(u *unpacked) { u.replace(t, "checkpoints/last", "revision=13", "revision=14") }, "checkpoints/last: not signed by the ledger's key: it was changed after it was signed"},
 		{"a checkpoint without signature", false, func(u *unpacked) {
 			u.parts["checkpoints/last"] = strings.Split(u.parts["checkpoints/last"], "\n\n")[0] + "\n\n"
 		}, "checkpoints/last: malformed checkpoint"},
