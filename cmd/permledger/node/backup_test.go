@@ -514,3 +514,62 @@ func (f *failing) ReadAt(b []byte, at int64) (int, error) {
 	}
 	return f.ReaderAt.ReadAt(b, at)
 }
+
+// In another NATS nothing is moved to its place: a restore that was broken off goes on where it was, and one that was
+// not begun here touches nothing.
+func TestRestoreExternal(t *testing.T) {
+	n := open(t, node.Config{Dir: t.TempDir()})
+	for i := range 30 {
+		createRole(t, n, events.Role(fmt.Sprintf("role-%d", i)))
+		_, err := n.Ledger.Submit(t.Context(), keyed(n, fmt.Sprint(i), ledger.CreateRole{Role: events.Role(fmt.Sprintf("role-%d", i))})) // nothing to record
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, keys := backedUp(t, n, true), trusted(t, n)
+	nats := natsServer(t)
+	to := filepath.Join(t.TempDir(), "to")
+	cfg := node.RestoreConfig{Config: node.Config{Dir: to, NATSURL: nats.ClientURL()}, Keys: keys}
+	if brokenOff(t, b, cfg) == 0 {
+		t.Fatal("no restore was broken off while it wrote")
+	}
+	if _, err := tryOpen(t, cfg.Config); !errors.Is(err, ledger.ErrCorrupt) {
+		t.Errorf("half a ledger: %v", err)
+	}
+	elsewhere := cfg
+	elsewhere.Dir = filepath.Join(t.TempDir(), "elsewhere")
+	if _, err := restore(t, b, elsewhere); !errors.Is(err, node.ErrNotEmpty) {
+		t.Errorf("over what somebody else is restoring: %v", err)
+	}
+	if _, err := restore(t, b, cfg); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, cfg.Config)
+	if got, want := r.Projector.Head(), n.Projector.Head(); got.Hash != want.Hash {
+		t.Errorf("restored to %+v, it was %+v", got, want)
+	}
+	createRole(t, r, "goes-on")
+	closed(t, r)
+	if _, err := restore(t, b, elsewhere); !errors.Is(err, node.ErrNotEmpty) {
+		t.Errorf("over a ledger: %v", err)
+	}
+}
+
+// brokenOff breaks restores off, each later than the one before, until one has written something of the log. It says
+// how often.
+func brokenOff(t testing.TB, b []byte, cfg node.RestoreConfig) (times int) {
+	t.Helper()
+	for reads := int64(1); reads < 1<<20; reads++ {
+		_, err := node.Restore(t.Context(), &failing{ReaderAt: bytes.NewReader(b), after: reads}, int64(len(b)), cfg)
+		if err == nil {
+			return 0
+		}
+		if strings.Contains(err.Error(), "write the log") || strings.Contains(err.Error(), "write the journal") {
+			times++
+		}
+		if times > 0 && strings.Contains(err.Error(), "write the journal") {
+			return times
+		}
+	}
+	return times
+}

@@ -26,20 +26,29 @@ func SignNote(l events.LedgerID, text string, key events.Signer) ([]byte, error)
 // OpenNote reads what SignNote made. parse gives the ledger and the revision that the text is about: it must be signed
 // by the one of keys that was valid then, or the error is ErrSignature.
 func OpenNote(signed []byte, keys Keys, parse func(text string) (events.LedgerID, events.Revision, error)) error {
-	opened, err := note.Open(signed, note.VerifierList(keys.verifiers()...))
-	var unverified *note.UnverifiedNoteError
-	var invalid *note.InvalidSignatureError
-	switch {
-	case errors.As(err, &unverified):
-		return fmt.Errorf("%w: no known key signed it", ErrSignature)
-	case errors.As(err, &invalid):
-		return fmt.Errorf("%w: it was changed after it was signed", ErrSignature)
-	case err != nil:
-		return fmt.Errorf("malformed note: %w", err)
+	opened, err := openNote(signed, keys)
+	if err != nil {
+		return err
 	}
 	l, at, err := parse(opened.Text)
 	if err != nil {
 		return err
 	}
 	return keys.signed(Checkpoint{Ledger: l, Revision: at}, opened.Sigs)
+}
+
+// openNote verifies the signatures of a note, and believes nothing of its text yet.
+func openNote(signed []byte, keys Keys) (*note.Note, error) {
+	opened, err := note.Open(signed, note.VerifierList(keys.verifiers()...))
+	var unverified *note.UnverifiedNoteError
+	var invalid *note.InvalidSignatureError
+	switch {
+	case errors.As(err, &unverified):
+		return nil, fmt.Errorf("%w: no known key signed it", ErrSignature)
+	case errors.As(err, &invalid):
+		return nil, fmt.Errorf("%w: it was changed after it was signed", ErrSignature)
+	case err != nil:
+		return nil, err // "malformed note"
+	}
+	return opened, nil
 }

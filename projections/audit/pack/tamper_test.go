@@ -153,7 +153,7 @@ func TestTampering(t *testing.T) {
 		{"an edited checkpoint", false, func(u *unpacked) { u.replace(t, "checkpoints/last", "revision=13", "revision=14") }, "checkpoints/last: not signed by the ledger's key: it was changed after it was signed"},
 		{"a checkpoint without signature", false, func(u *unpacked) {
 			u.parts["checkpoints/last"] = strings.Split(u.parts["checkpoints/last"], "\n\n")[0] + "\n\n"
-		}, "checkpoints/last: malformed checkpoint"},
+		}, "checkpoints/last: malformed note"},
 		{"a later checkpoint signed by the older key", false, func(u *unpacked) { u.parts["checkpoints/last"] = resigned(t, u.parts["checkpoints/last"], key(1)) }, "checkpoints/last: not signed by the ledger's key: the key that signed it is not valid at revision 13"},
 		{"an earlier checkpoint signed by the newer key", false, func(u *unpacked) { u.parts["checkpoints/first"] = resigned(t, u.parts["checkpoints/first"], key(2)) }, "checkpoints/first: not signed by the ledger's key: the key that signed it is not valid at revision 2"},
 		{"another ledger's checkpoint", false, func(u *unpacked) { u.parts["checkpoints/last"] = stranger.parts["checkpoints/last"] }, "checkpoints/last: not signed by the ledger's key: no known key signed it"},
