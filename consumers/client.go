@@ -235,6 +235,29 @@ func (c *Client) Status(ctx context.Context) (api.Status, error) {
 	return get[api.Status](ctx, c, "/v1/status", nil)
 }
 
+// Verify asks the server to verify its ledger, and tells how far it is. What it says of itself is worth what the
+// server is: whoever does not trust it verifies its data, or a proof.
+func (c *Client) Verify(ctx context.Context, q api.VerifyRequest, progress func(done, of events.Revision)) (api.VerifyReport, error) {
+	body, err := json.Marshal(q)
+	if err != nil {
+		return api.VerifyReport{}, err
+	}
+	var report *api.VerifyReport
+	for v, err := range streamed[api.Verified](ctx, c, http.MethodPost, "/v1/verify", nil, body) {
+		if err != nil {
+			return api.VerifyReport{}, err
+		}
+		if progress != nil {
+			progress(v.Revision, v.Of)
+		}
+		report = v.Report
+	}
+	if report == nil {
+		return api.VerifyReport{}, &NetworkError{"POST /v1/verify", ErrIncomplete}
+	}
+	return *report, nil
+}
+
 // Ready is nil when the server is ready to answer; an *api.Error says why it is not.
 func (c *Client) Ready(ctx context.Context) error {
 	_, err := get[json.RawMessage](ctx, c, "/readyz", nil)
@@ -363,10 +386,14 @@ func problem(resp *http.Response) error {
 // stream yields one value a line. The server ends a whole stream with a trailer that counts the rows, and
 // breaks the connection otherwise; a proxy that cuts it cleanly leaves the trailer out.
 func stream[T any](ctx context.Context, c *Client, path string, query url.Values) iter.Seq2[T, error] {
+	return streamed[T](ctx, c, http.MethodGet, path, query, nil)
+}
+
+func streamed[T any](ctx context.Context, c *Client, method, path string, query url.Values, body []byte) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
-		doing := http.MethodGet + " " + path
-		resp, err := c.do(ctx, http.MethodGet, path, query, nil, nil)
+		doing := method + " " + path
+		resp, err := c.do(ctx, method, path, query, body, nil)
 		if err != nil {
 			yield(none, err)
 			return

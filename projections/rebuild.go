@@ -1,14 +1,12 @@
 package projections
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"iter"
 	"maps"
 	"math"
 	"slices"
@@ -197,7 +195,7 @@ func (r *rebuild) compare(ctx context.Context) (Rebuilt, error) {
 		}
 	}
 	if out.Uncompared == nil {
-		if out.Diverged, err = diverged(snap, live, r.generation); err != nil {
+		if out.Diverged, err = diverged(snap.Window(prefixState(live)), snap.Window(prefixState(r.generation))); err != nil {
 			return out, fmt.Errorf("rebuild: compare states: %w", err)
 		}
 	}
@@ -222,29 +220,6 @@ func (r Rebuilt) differs(views []string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %s", ErrDiffers, strings.Join(how, "; "))
-}
-
-// diverged is the first revision whose states differ between two generations, as far as both got; 0 if none.
-func diverged(snap *pebblekv.Snapshot, a, b uint64) (events.Revision, error) {
-	next, stop := iter.Pull2(snap.Window(prefixState(b)).Scan(nil))
-	defer stop()
-	for row, err := range snap.Window(prefixState(a)).Scan(nil) {
-		if err != nil {
-			return 0, err
-		}
-		other, err, more := next()
-		switch {
-		case err != nil:
-			return 0, err
-		case !more:
-			return 0, nil
-		case len(row.Key) != 8:
-			return 0, fmt.Errorf("%w: state of revision %x", pebblekv.ErrStore, row.Key)
-		case !bytes.Equal(row.Key, other.Key), !bytes.Equal(row.Value, other.Value):
-			return events.Revision(binary.BigEndian.Uint64(row.Key)), nil
-		}
-	}
-	return 0, nil
 }
 
 // adopt applies what came since the comparison and moves the pointer. Pointer and deletions are one synced

@@ -1,12 +1,14 @@
 package projections
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash"
+	"iter"
 
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/projections/pebblekv"
@@ -114,4 +116,43 @@ func (p *Projector) StateAt(_ context.Context, r events.Revision) (State, error)
 	}
 	copy(s.Digest[:], b)
 	return s, nil
+}
+
+// Diverged is the first revision after which the views of two projectors were in different states, as far as
+// both got; 0 when they were in the same ones throughout.
+func Diverged(p, q *Projector) (events.Revision, error) {
+	a, err := p.Views()
+	if err != nil {
+		return 0, err
+	}
+	defer a.Close()
+	b, err := q.Views()
+	if err != nil {
+		return 0, err
+	}
+	defer b.Close()
+	return diverged(a.snap.Window(prefixState(a.generation)), b.snap.Window(prefixState(b.generation)))
+}
+
+// diverged compares the rows of states of two generations.
+func diverged(a, b pebblekv.Reader) (events.Revision, error) {
+	next, stop := iter.Pull2(b.Scan(nil))
+	defer stop()
+	for row, err := range a.Scan(nil) {
+		if err != nil {
+			return 0, err
+		}
+		other, err, more := next()
+		switch {
+		case err != nil:
+			return 0, err
+		case !more:
+			return 0, nil
+		case len(row.Key) != 8:
+			return 0, fmt.Errorf("%w: state of revision %x", pebblekv.ErrStore, row.Key)
+		case !bytes.Equal(row.Key, other.Key), !bytes.Equal(row.Value, other.Value):
+			return events.Revision(binary.BigEndian.Uint64(row.Key)), nil
+		}
+	}
+	return 0, nil
 }

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,11 +21,12 @@ import (
 
 // hosted is a server in a process of its own, which may be limited, starved and broken without the test.
 type hosted struct {
-	t      *testing.T
-	dir    string
-	client *consumers.Client
-	exited chan struct{} // closed when the process is gone
-	err    error         // of its end
+	t       *testing.T
+	dir     string
+	client  *consumers.Client
+	address string        // host and port
+	exited  chan struct{} // closed when the process is gone
+	err     error         // of its end
 
 	cmd  *exec.Cmd
 	mu   sync.Mutex
@@ -64,12 +67,16 @@ func host(t *testing.T, dir string, wrap func(serve []string) []string, flags ..
 	case url := <-answers:
 		c.connect(url)
 	case <-c.exited:
+	case <-time.After(time.Minute):
+		c.kill()
+		t.Errorf("serve neither answers nor ends:\n%s", c.text())
 	}
 	return c
 }
 
 func (c *hosted) connect(url string) {
 	c.t.Helper()
+	c.address = strings.TrimPrefix(url, "http://")
 	token, err := os.ReadFile(filepath.Join(c.dir, "root.token"))
 	if err == nil {
 		c.client, err = consumers.New(url, strings.TrimSpace(string(token)))
@@ -125,7 +132,9 @@ func (c *hosted) noPanic() {
 }
 
 func (c *hosted) submit(key string, commands ...api.Command) (api.Receipt, error) {
-	return c.client.Submit(c.t.Context(), api.Request{Reason: "test", Commands: commands}, key)
+	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second) // beyond, the outcome is unknown
+	defer cancel()
+	return c.client.Submit(ctx, api.Request{Reason: "test", Commands: commands}, key)
 }
 
 // load gives the ledger a catalog to grant from.
@@ -153,7 +162,9 @@ func (c *hosted) revoke(p events.Principal) error {
 
 // allowed asks whether p may; an error is no answer.
 func (c *hosted) allowed(p events.Principal) (bool, error) {
-	d, err := c.client.Check(c.t.Context(), api.Question{
+	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+	defer cancel()
+	d, err := c.client.Check(ctx, api.Question{
 		Principal: p, Permission: someRight, Resource: api.Resource{Audience: "flowable-control"},
 	})
 	return d.Allowed, err
@@ -172,4 +183,28 @@ func (c *hosted) answers(what string, p events.Principal, want, mayFail bool) (a
 	return err == nil
 }
 
+func (c *hosted) ready() error {
+	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+	defer cancel()
+	return c.client.Ready(ctx)
+}
+
 func isCode(err error, code api.Code) bool { return errors.Is(err, &api.Error{Code: code}) }
+
+// takeConnections opens connections to the server until it or the number is used up.
+func takeConnections(t *testing.T, c *hosted, n int) (letGo func()) {
+	t.Helper()
+	var held []net.Conn
+	for range n {
+		conn, err := net.DialTimeout("tcp", c.address, time.Second)
+		if err != nil {
+			break
+		}
+		held = append(held, conn)
+	}
+	return func() {
+		for _, conn := range held {
+			_ = conn.Close()
+		}
+	}
+}

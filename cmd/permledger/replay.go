@@ -30,7 +30,10 @@ verified all the same, and the last line on standard error says how many there w
 With --cursor a replay can be broken off at any moment and goes on where it was, as often as you like, also to
 what was recorded since. It then checks that the log still holds the very commit it stopped at. With --out the
 file ends up the same, byte for byte, as if nothing had happened; on standard output the events of the commit
-it was broken off at may come twice.`,
+it was broken off at may come twice.
+
+With --state the views are made once more, too, and the state after each revision is held against the one that
+the live ledger had and its checkpoints state. The first revision that differs ends it with exit code 6.`,
 		Example: `  permledger replay --data ledger-data -o jsonl
   permledger replay --data ledger-data --from 40 --to 41
   permledger replay --data ledger-data -o csv --principal user:alice --since 2026-01-01 --until 2026-04-01
@@ -50,7 +53,11 @@ it was broken off at may come twice.`,
 				return err
 			}
 			defer func() { err = errors.Join(err, n.Close()) }()
-			return c.replay(cmd.Context(), &replay{log: n.Log, known: n.Projector}, f, filter)
+			err = c.replay(cmd.Context(), &replay{log: n.Log, known: n.Projector}, f, filter)
+			if err == nil && f.state {
+				err = c.replayState(cmd.Context(), n, nil)
+			}
+			return err
 		},
 	}
 	where.add(cmd)
@@ -90,6 +97,7 @@ type replayFlags struct {
 	permission, api, kind        string
 	since, until                 string
 	out, cursor                  string
+	state                        bool
 }
 
 func (f *replayFlags) add(flags *pflag.FlagSet) {
@@ -105,6 +113,7 @@ func (f *replayFlags) add(flags *pflag.FlagSet) {
 	flags.StringVar(&f.until, "until", "", "only what was recorded before this time")
 	flags.StringVar(&f.out, "out", "", "write to this new file instead of standard output")
 	flags.StringVar(&f.cursor, "cursor", "", "keep in this file how far it got, and go on from there")
+	flags.BoolVar(&f.state, "state", false, "also make the views once more and compare the state at every revision")
 	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if name == "kind" {
 			name = "type"

@@ -26,13 +26,18 @@ type nodeFlags struct {
 }
 
 func (f *nodeFlags) add(cmd *cobra.Command) {
+	f.addTo(cmd)
+	must(cmd.MarkFlagRequired("data"))
+}
+
+// addTo is add for a verb that can do without.
+func (f *nodeFlags) addTo(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.data, "data", "", "the data directory")
 	cmd.Flags().StringVar(&f.natsURL, "nats-url", "", "keep the log in this NATS instead of an embedded one; several URLs are separated by commas")
 	cmd.Flags().StringVar(&f.natsCreds, "nats-creds", "", "credentials file for --nats-url (or PERMLEDGER_NATS_USER and PERMLEDGER_NATS_PASSWORD)")
 	cmd.Flags().IntVar(&f.natsReplica, "nats-replicas", 1, "how many servers at --nats-url keep each stream: 1, 3 or 5")
 	cmd.Flags().StringVar(&f.keys, "keys", "", "the directory of the ledger's private keys, shared by those who write one log; default keys in --data")
 	must(cmd.MarkFlagDirname("keys"))
-	must(cmd.MarkFlagRequired("data"))
 	must(cmd.MarkFlagDirname("data"))
 }
 
@@ -193,12 +198,17 @@ func open(ctx context.Context, cfg node.Config, listen, publicURL string) (_ *se
 			err = errors.Join(err, s.close())
 		}
 	}()
+	connections, err := node.FilesLeft()
+	if err != nil {
+		return nil, err
+	}
 	if s.node, err = node.Open(ctx, cfg); err != nil {
 		return nil, err
 	}
 	if s.listener, err = net.Listen("tcp", listen); err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
+	s.listener = limitConns(s.listener, connections)
 	s.url = "http://" + s.listener.Addr().String()
 	if publicURL == "" {
 		publicURL = s.url

@@ -66,5 +66,15 @@ func statusText(w io.Writer, s api.Status) {
 		}
 		fmt.Fprintln(w)
 	}
+	if s.Scrub != nil {
+		fmt.Fprintf(w, "  verified     up to revision %d", s.Scrub.Revision)
+		if !s.Scrub.At.IsZero() {
+			fmt.Fprintf(w, ", at %s", s.Scrub.At)
+		}
+		if s.Scrub.Passes > 0 {
+			fmt.Fprintf(w, "; the whole ledger %d times", s.Scrub.Passes)
+		}
+		fmt.Fprintln(w)
+	}
 	fmt.Fprintf(w, "  version      %s\n", s.Version)
 }

@@ -104,6 +104,7 @@ type Status struct {
 	Reason     string          `json:"reason,omitempty"` // why it is not ready
 	Space      string          `json:"space,omitempty"`  // of the disk: open, low (only what takes away is recorded) or full
 	Feed       *FeedStatus     `json:"feed,omitempty"`   // absent when the server has none
+	Scrub      *ScrubStatus    `json:"scrub,omitempty"`  // absent when the server does not scrub
 	Version    string          `json:"version"`          // of the server
 }
 
@@ -111,4 +112,12 @@ type Status struct {
 type FeedStatus struct {
 	Position events.Position `json:"position"`
 	Error    string          `json:"error,omitempty"`
+}
+
+// ScrubStatus says how far the server has verified its log, archive and tree again by itself.
+type ScrubStatus struct {
+	Revision events.Revision `json:"revision"`         // all up to it, in this pass
+	At       events.Instant  `json:"at,omitzero"`      // when it last looked
+	Passes   uint64          `json:"passes,omitempty"` // over the whole ledger
+	Fault    string          `json:"fault,omitempty"`  // what it found
 }

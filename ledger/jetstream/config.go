@@ -63,6 +63,11 @@ type Config struct {
 	// nothing, before the store counts as failed. Default 1 min. An external server has Timeout.
 	Patience time.Duration
 
+	// Salvage opens what is there to read what can be read, whatever is wrong with it: nothing is created or
+	// compared, a journal may be missing, and the log yields ErrCorrupt for each commit that is gone. For
+	// verification and repair. Mark is ignored.
+	Salvage bool
+
 	// Timeout bounds each step with the server: storing a commit, a question, the next commit of a
 	// replay. Default 5 s.
 	Timeout time.Duration

@@ -47,3 +47,6 @@ func (j *Journal) Notes(ctx context.Context, from uint64) iter.Seq2[ledger.Journ
 }
 
 func (j *Journal) last(ctx context.Context) (uint64, error) { return j.stream.last(ctx) }
+
+// Last is the sequence of the last entry, 0 for an empty journal.
+func (j *Journal) Last(ctx context.Context) (uint64, error) { return j.last(ctx) }

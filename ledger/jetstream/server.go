@@ -42,8 +42,9 @@ type Server struct {
 	feed *nats.Conn // of the stream EVENTS; the same as conn with an external server
 	js   natsjs.JetStream
 
-	opened bool           // Open succeeded: the store is whole, as far as anybody knows
-	undo   []func() error // what Close does, last first
+	opened  bool           // Open succeeded: the store is whole, as far as anybody knows
+	release func() error   // gives the directory back; nil while it is not ours
+	undo    []func() error // what Close does, last first
 }
 
 // Open starts the embedded server, or connects to the external one, and opens the log: it creates the
@@ -61,9 +62,15 @@ func Open(ctx context.Context, cfg Config) (_ *Server, err error) {
 	if s.cfg, err = cfg.withDefaults(); err != nil {
 		return nil, err
 	}
-	if s.cfg.URL == "" {
+	switch {
+	case s.cfg.URL == "" && s.cfg.Salvage:
+		if err = s.openRemains(); err != nil {
+			return nil, err
+		}
+		return s, nil
+	case s.cfg.URL == "":
 		err = s.openStore(ctx)
-	} else {
+	default:
 		err = s.connect()
 	}
 	if err == nil {
@@ -124,20 +131,22 @@ func (s *Server) preflight(ctx context.Context) error {
 
 // lock takes the directory; unlock gives it back, and Close does.
 func (s *Server) lock() error {
-	unlock, err := lockDir(s.cfg.Dir)
+	release, err := lockDir(s.cfg.Dir)
 	if err != nil {
 		return err
 	}
-	s.onClose(unlock)
+	s.release = release
+	s.onClose(s.unlock)
 	return clearHalfMade(s.cfg.Dir)
 }
 
-// unlock gives the directory back, of which nothing is open yet.
+// unlock gives the directory back, in which nothing may be open. Harmless a second time.
 func (s *Server) unlock() error {
-	last := len(s.undo) - 1
-	undo := s.undo[last]
-	s.undo = s.undo[:last]
-	return undo()
+	release := s.release
+	if s.release = nil; release == nil {
+		return nil
+	}
+	return release()
 }
 
 // markClosed says so only of a store that opened and did not fail.
@@ -265,7 +274,7 @@ func (s *Server) streams() (commits, entries *stream, err error) {
 	one := func(name, subject string) *stream {
 		st := &stream{
 			conn: s.conn, js: js, pinned: pinned(name, subject, s.cfg.Replicas),
-			timeout: s.cfg.Timeout, patience: s.cfg.Timeout, maxPayload: s.cfg.MaxPayload,
+			timeout: s.cfg.Timeout, patience: s.cfg.Timeout, maxPayload: s.cfg.MaxPayload, salvaged: s.cfg.Salvage,
 		}
 		if s.embedded != nil {
 			st.patience, st.failure = max(s.cfg.Patience, s.cfg.Timeout), s.failure
@@ -291,6 +300,9 @@ func (s *Server) openStreams(ctx context.Context) error {
 	journalExists, err := entries.attach(ctx)
 	if err != nil {
 		return err
+	}
+	if s.cfg.Salvage {
+		return s.salvage(commits, entries, logExists, journalExists)
 	}
 	switch mark := s.cfg.Mark; {
 	case !logExists && mark > 0:
@@ -319,10 +331,22 @@ func (s *Server) openStreams(ctx context.Context) error {
 	return nil
 }
 
-// Log is the log of commits.
+// salvage takes the streams for what they are.
+func (s *Server) salvage(commits, entries *stream, logExists, journalExists bool) error {
+	if logExists {
+		s.log = newLog(commits)
+		s.onClose(s.log.Close)
+	}
+	if journalExists {
+		s.journal = &Journal{entries}
+	}
+	return nil
+}
+
+// Log is the log of commits; nil when it was to be salvaged and is not there.
 func (s *Server) Log() *Log { return s.log }
 
-// Journal is the journal of answers.
+// Journal is the journal of answers; nil when it was to be salvaged and is not there.
 func (s *Server) Journal() *Journal { return s.journal }
 
 // Conn is a connection for the feed of events. On the embedded server it is in an account of its own, from
@@ -347,10 +371,16 @@ func (s *Server) ClientURL() string {
 // Check compares both streams with what they must be, as Open does and every Last and Read of the log does
 // too. Worth a timer: on an external server anybody with the rights can change them under us.
 func (s *Server) Check(ctx context.Context) error {
-	if _, err := s.log.Last(ctx); err != nil {
+	if s.log == nil || s.journal == nil {
+		return fmt.Errorf("%w: the log or its journal is not there", ledger.ErrCorrupt)
+	}
+	if s.cfg.Salvage && s.cfg.URL == "" {
+		return s.checkRemains(ctx)
+	}
+	if _, err := s.log.stream.state(ctx, false); err != nil {
 		return err
 	}
-	_, err := s.journal.last(ctx)
+	_, err := s.journal.stream.state(ctx, false)
 	return err
 }
 

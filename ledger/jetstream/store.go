@@ -121,8 +121,12 @@ func glance(dir string, clean bool, known map[string]uint64) error {
 	return nil
 }
 
+// ErrTooShort: a stream ends before what the views know, and is whole as far as it goes. It is a kind of
+// ledger.ErrCorrupt: the stream was cut, or is an older copy.
+var ErrTooShort = fmt.Errorf("the stream is too short: %w", ledger.ErrCorrupt)
+
 func tooShort(stream string, known, last uint64) error {
-	return fmt.Errorf("%w: the views know revision %d, stream %s ends at %d", ledger.ErrCorrupt, known, stream, last)
+	return fmt.Errorf("%w: the views know revision %d, stream %s ends at %d", ErrTooShort, known, stream, last)
 }
 
 // settle makes sure that what is read is on the disk, after a stop that was not clean and a glance that found

@@ -89,6 +89,8 @@ type stream struct {
 	failure    *failure     // of the store of the embedded server; nil with an external one
 	files      *streamFiles // the same
 	blocks     names        // of its messages, when the server is embedded
+	salvaged   bool         // to be read as far as it can be
+	remains    *remains     // what is there without a server
 
 	seen atomic.Uint64 // the highest sequence known to be stored; it never goes back
 }
@@ -151,9 +153,14 @@ func (s *stream) open(ctx context.Context, mark uint64) error {
 	return nil
 }
 
-// last is the last sequence, of a stream that is configured as it must be and has lost nothing that can be
-// seen without reading it.
-func (s *stream) last(ctx context.Context) (uint64, error) {
+func (s *stream) last(ctx context.Context) (uint64, error) { return s.state(ctx, s.salvaged) }
+
+// state gives the last sequence, of a stream that is configured as it must be and has lost nothing that can be
+// seen without reading it; with salvaged, of any.
+func (s *stream) state(ctx context.Context, salvaged bool) (uint64, error) {
+	if s.remains != nil {
+		return s.remains.last, nil
+	}
 	seen := s.seen.Load() // before the question: what is stored meanwhile may be in the answer or not
 	bounded, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -163,6 +170,9 @@ func (s *stream) last(ctx context.Context) (uint64, error) {
 		return 0, fmt.Errorf("%w: stream %s is gone", ledger.ErrCorrupt, s.name())
 	case err != nil:
 		return 0, fmt.Errorf("state of stream %s: %w", s.name(), unavailable(ctx, err))
+	}
+	if salvaged {
+		return info.State.LastSeq, nil
 	}
 	if err := drift(s.pinned, info.Config); err != nil {
 		return 0, err
@@ -193,6 +203,9 @@ func (s *stream) last(ctx context.Context) (uint64, error) {
 // The embedded server is waited for with more patience, because a slow disk answers in the end and a failed one
 // never does, and says so elsewhere (see failure): then nothing is waited for, and nothing more is stored.
 func (s *stream) publish(ctx context.Context, data []byte, opts ...natsjs.PublishOpt) (uint64, error) {
+	if s.remains != nil {
+		return 0, fmt.Errorf("%w: what is left of a store takes nothing", ledger.ErrUnavailable)
+	}
 	switch {
 	case len(data) > s.maxBytes():
 		return 0, fmt.Errorf("%d bytes, stream %s takes at most %d", len(data), s.name(), s.maxBytes())
@@ -274,6 +287,9 @@ const (
 // read yields the messages from sequence from to sequence to, each of them, in order. With the embedded server
 // the blocks that hold them are looked at first: see guard.go.
 func (s *stream) read(ctx context.Context, from, to uint64) iter.Seq2[message, error] {
+	if s.remains != nil {
+		return s.remains.read(ctx, from, to)
+	}
 	if s.files == nil {
 		return s.serve(ctx, from, to)
 	}

@@ -51,6 +51,8 @@ type health struct {
 	ended  atomic.Pointer[error] // why nothing can be read or written any more
 	ending chan struct{}         // closed when ended is set
 
+	firstStuck chan error // has room for one: the first failure to write tables, for whoever opens the store
+
 	mu      sync.Mutex
 	damaged error // the first damage that was met; the rest can be read
 	stuck   error // what is written does not get from memory into tables, at the moment
@@ -99,6 +101,10 @@ func (h *health) listener() *pebble.EventListener {
 		BackgroundError: func(err error) {
 			h.Errorf("background error: %v", err)
 			set(&h.stuck, failed("write tables", err))
+			select {
+			case h.firstStuck <- err:
+			default:
+			}
 		},
 		FlushEnd: func(info pebble.FlushInfo) {
 			if info.Err == nil {

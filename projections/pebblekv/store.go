@@ -46,7 +46,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	cache := pebble.NewCache(o.CacheBytes)
 	defer cache.Unref()
-	h := &health{log: o.Logger, ending: make(chan struct{})}
+	h := &health{log: o.Logger, ending: make(chan struct{}), firstStuck: make(chan error, 1)}
 	opts := &pebble.Options{
 		Cache:              cache,
 		FS:                 o.FS,
@@ -71,14 +71,40 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, failed("lock", err)
 	}
-	db, err := open(dir, opts)
+	db, err := h.open(dir, opts)
 	if err == nil {
 		err = h.alive()
 	}
 	if err != nil {
-		return nil, errors.Join(failedToOpen(err), opts.Lock.Close())
+		return nil, failedToOpen(err)
 	}
 	return &Store{db, opts.Lock, h}, nil
+}
+
+// open opens the database, or gives up when it cannot write a table meanwhile: Pebble would try again for as long
+// as that takes, and nobody would hear why. What it then still does, it does under the lock, which stays taken until
+// the process ends.
+func (h *health) open(dir string, opts *pebble.Options) (*pebble.DB, error) {
+	type opened struct {
+		db  *pebble.DB
+		err error
+	}
+	done := make(chan opened, 1)
+	go func() {
+		db, err := open(dir, opts)
+		if err != nil {
+			_ = opts.Lock.Close()
+		}
+		done <- opened{db, err}
+	}()
+	select {
+	case o := <-done:
+		return o.db, o.err
+	case err := <-h.firstStuck:
+		return nil, err
+	case <-h.ending:
+		return nil, h.alive()
+	}
 }
 
 // open turns what Pebble panics of into an error: it takes its own files for consistent once their checksums are.

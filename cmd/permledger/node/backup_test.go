@@ -50,7 +50,7 @@ func backedUp(t testing.TB, n *node.Node, withKeys bool) []byte {
 	return b.Bytes()
 }
 
-func restore(t testing.TB, b []byte, cfg node.RestoreConfig) (node.Restored, error) {
+func restoreBackup(t testing.TB, b []byte, cfg node.RestoreConfig) (node.Restored, error) {
 	t.Helper()
 	return node.Restore(t.Context(), bytes.NewReader(b), int64(len(b)), cfg)
 }
@@ -94,7 +94,7 @@ func TestBackupWhileWriting(t *testing.T) {
 	original := n.Projector
 	for i, b := range backups {
 		to := filepath.Join(t.TempDir(), "restored")
-		restored, err := restore(t, b, node.RestoreConfig{Config: node.Config{Dir: to}, Keys: keys})
+		restored, err := restoreBackup(t, b, node.RestoreConfig{Config: node.Config{Dir: to}, Keys: keys})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -320,7 +320,7 @@ func TestRestoreRefuses(t *testing.T) {
 		{"nothing", nil, nil, "damaged file"},
 	} {
 		to := filepath.Join(t.TempDir(), "to")
-		_, err := restore(t, c.b, node.RestoreConfig{Config: node.Config{Dir: to}, Keys: keys, AtLeast: c.atLeast})
+		_, err := restoreBackup(t, c.b, node.RestoreConfig{Config: node.Config{Dir: to}, Keys: keys, AtLeast: c.atLeast})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v\nwant %s", c.what, err, c.want)
 		}
@@ -364,14 +364,14 @@ func TestRestoreRefuses(t *testing.T) {
 	}
 	// Control: the genuine one is restored, by the same keys, and reaches the checkpoint.
 	to := filepath.Join(t.TempDir(), "to")
-	r, err := restore(t, b, node.RestoreConfig{Config: node.Config{Dir: to}, Keys: keys, AtLeast: signed})
+	r, err := restoreBackup(t, b, node.RestoreConfig{Config: node.Config{Dir: to}, Keys: keys, AtLeast: signed})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if r.HaveKey {
 		t.Error("the private key is there, and was not in the backup")
 	}
-	if _, err := restore(t, b, node.RestoreConfig{Config: node.Config{Dir: to}, Keys: keys}); !errors.Is(err, node.ErrNotEmpty) {
+	if _, err := restoreBackup(t, b, node.RestoreConfig{Config: node.Config{Dir: to}, Keys: keys}); !errors.Is(err, node.ErrNotEmpty) {
 		t.Errorf("over a ledger: %v", err)
 	}
 	if _, err := tryOpen(t, node.Config{Dir: to}); !errors.Is(err, ledger.ErrNoKey) {
@@ -405,24 +405,34 @@ func TestRestoreInPlace(t *testing.T) {
 	newest := backedUp(t, n, false)
 	head, keys := n.Projector.Head(), trusted(t, n)
 	closed(t, n)
-	if err := os.RemoveAll(node.LogDir(dir)); err != nil {
+	if err := os.Rename(node.LogDir(dir), node.LogDir(dir)+".damaged-1"); err != nil {
 		t.Fatal(err)
 	}
 	cfg := node.RestoreConfig{Config: node.Config{Dir: dir}, Keys: keys}
-	if _, err := restore(t, newest, cfg); !errors.Is(err, node.ErrNotEmpty) || !strings.Contains(err.Error(), "has views") {
+	if _, err := restoreBackup(t, newest, cfg); !errors.Is(err, node.ErrNotEmpty) || !strings.Contains(err.Error(), "has views") {
 		t.Errorf("over views: %v", err)
 	}
 	if err := os.RemoveAll(filepath.Join(dir, "views")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := restore(t, older, cfg); !errors.Is(err, ledger.ErrCorrupt) || !errors.Is(err, backup.ErrOlder) || !strings.Contains(err.Error(), "accept-fork") {
+	if _, err := restoreBackup(t, older, cfg); !errors.Is(err, ledger.ErrCorrupt) || !errors.Is(err, backup.ErrOlder) || !strings.Contains(err.Error(), "accept-fork") {
 		t.Errorf("older than the mark: %v", err)
 	}
+	strange := filepath.Join(dir, "somebody-elses")
+	if err := os.WriteFile(strange, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := restoreBackup(t, newest, cfg); !errors.Is(err, node.ErrNotEmpty) {
+		t.Errorf("beside somebody else's file: %v", err)
+	}
+	if err := os.Remove(strange); err != nil {
+		t.Fatal(err)
+	}
 	// Control: where nothing is known of the ledger the older one is fine.
-	if _, err := restore(t, older, node.RestoreConfig{Config: node.Config{Dir: filepath.Join(t.TempDir(), "new")}, Keys: keys}); err != nil {
+	if _, err := restoreBackup(t, older, node.RestoreConfig{Config: node.Config{Dir: filepath.Join(t.TempDir(), "new")}, Keys: keys}); err != nil {
 		t.Errorf("control: %v", err)
 	}
-	if _, err := restore(t, newest, cfg); err != nil {
+	if _, err := restoreBackup(t, newest, cfg); err != nil {
 		t.Fatal(err)
 	}
 	n = open(t, node.Config{Dir: dir})
@@ -459,7 +469,7 @@ func TestInterruptedRestore(t *testing.T) {
 				t.Errorf("half a ledger, after %d reads: %v", reads, err)
 			}
 		}
-		if _, err := restore(t, b, cfg); err != nil {
+		if _, err := restoreBackup(t, b, cfg); err != nil {
 			t.Fatalf("again, after %d reads: %v", reads, err)
 		}
 		r := open(t, node.Config{Dir: to})
@@ -471,7 +481,7 @@ func TestInterruptedRestore(t *testing.T) {
 	// At the worst place: everything is written, and the log is not moved yet.
 	to := filepath.Join(t.TempDir(), "to")
 	cfg := node.RestoreConfig{Config: node.Config{Dir: to}, Keys: keys}
-	if _, err := restore(t, b, cfg); err != nil {
+	if _, err := restoreBackup(t, b, cfg); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(filepath.Join(to, "restoring"), 0o700); err != nil {
@@ -493,7 +503,7 @@ func TestInterruptedRestore(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(to, "views")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := restore(t, b, cfg); err != nil { // what the refused start left of a log holds nothing
+	if _, err := restoreBackup(t, b, cfg); err != nil { // what the refused start left of a log holds nothing
 		t.Errorf("again: %v", err)
 	}
 	createRole(t, open(t, node.Config{Dir: to}), "goes-on")
@@ -538,10 +548,10 @@ func TestRestoreExternal(t *testing.T) {
 	}
 	elsewhere := cfg
 	elsewhere.Dir = filepath.Join(t.TempDir(), "elsewhere")
-	if _, err := restore(t, b, elsewhere); !errors.Is(err, node.ErrNotEmpty) {
+	if _, err := restoreBackup(t, b, elsewhere); !errors.Is(err, node.ErrNotEmpty) {
 		t.Errorf("over what somebody else is restoring: %v", err)
 	}
-	if _, err := restore(t, b, cfg); err != nil {
+	if _, err := restoreBackup(t, b, cfg); err != nil {
 		t.Fatal(err)
 	}
 	r := open(t, cfg.Config)
@@ -550,7 +560,7 @@ func TestRestoreExternal(t *testing.T) {
 	}
 	createRole(t, r, "goes-on")
 	closed(t, r)
-	if _, err := restore(t, b, elsewhere); !errors.Is(err, node.ErrNotEmpty) {
+	if _, err := restoreBackup(t, b, elsewhere); !errors.Is(err, node.ErrNotEmpty) {
 		t.Errorf("over a ledger: %v", err)
 	}
 }

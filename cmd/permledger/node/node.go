@@ -88,6 +88,10 @@ type Config struct {
 	// default 1 min, even if nothing happened.
 	CheckpointEvents   int
 	CheckpointInterval time.Duration
+
+	// ScrubInterval is how long the scrubber rests between strides; 0 is a minute, negative is never. A pass over
+	// the whole ledger takes a day, or less. In Memory it rests for ever unless the interval is given.
+	ScrubInterval time.Duration
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -117,6 +121,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.CheckInterval <= 0 {
 		c.CheckInterval = 5 * time.Second
+	}
+	if c.ScrubInterval == 0 && !c.Memory {
+		c.ScrubInterval = time.Minute
 	}
 	switch {
 	case c.Memory == (c.Dir != ""):
@@ -158,6 +165,8 @@ type Node struct {
 	clock    *clock
 	space    atomic.Int32 // a ledger.Space
 	rotating sync.Mutex   // held while the key is replaced
+	fork     *pendingFork // one that is being carried out
+	scrub    scrubber
 
 	marking sync.Mutex
 	marked  mark // what mark.json holds
@@ -184,29 +193,17 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 			err = fmt.Errorf("open node: %w", n.advise(errors.Join(err, n.Close())))
 		}
 	}()
-	if err = n.openDir(); err == nil {
-		err = n.openViews()
+	steps := []func(context.Context) error{n.openDir, n.openViews, n.openLog, n.holdLog, n.catchUp, n.rescrub}
+	if !cfg.Offline {
+		steps = append(steps, n.openPersonal, n.openLedger, n.recordFork, n.openCheckpoints)
 	}
-	if err == nil {
-		err = n.openLog(ctx, max(n.marked.Revision, n.Projector.Head().Revision))
+	if !cfg.Offline && !cfg.Memory {
+		steps = append(steps, n.openFeed, n.finishFork)
 	}
-	if err == nil {
-		err = n.catchUp(ctx)
-	}
-	if err == nil && !cfg.Offline {
-		err = n.openPersonal(ctx)
-	}
-	if err == nil && !cfg.Offline {
-		err = n.openLedger(ctx)
-	}
-	if err == nil && !cfg.Offline {
-		err = n.openCheckpoints(ctx)
-	}
-	if err == nil && !cfg.Offline && !cfg.Memory {
-		err = n.openFeed(ctx)
-	}
-	if err != nil {
-		return nil, err
+	for _, step := range steps {
+		if err = step(ctx); err != nil {
+			return nil, err
+		}
 	}
 	n.startAgents(ctx)
 	return n, nil
@@ -215,12 +212,12 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 // onClose remembers what Close must undo.
 func (n *Node) onClose(undo func() error) { n.close = append(n.close, undo) }
 
-// openDir makes the directory this process's own, and reads the mark in it.
-func (n *Node) openDir() (err error) {
+// openDir makes the directory this process's own, sees to what was broken off in it, and reads the mark.
+func (n *Node) openDir(context.Context) error {
 	if n.config.Memory {
 		return nil
 	}
-	if err = durable.Mkdir(n.config.Dir); err != nil {
+	if err := durable.Mkdir(n.config.Dir); err != nil {
 		return err
 	}
 	unlock, err := lockDir(n.config.Dir)
@@ -232,15 +229,20 @@ func (n *Node) openDir() (err error) {
 		return err
 	}
 	n.lookAtDisk()
-	n.marked, err = readMark(n.config.Dir)
+	if err = n.checkPending(); err == nil {
+		err = n.beginFork()
+	}
+	if err == nil {
+		n.marked, err = readMark(n.config.Dir)
+	}
 	return err
 }
 
 // openViews opens the store.
-func (n *Node) openViews() error {
+func (n *Node) openViews(context.Context) error {
 	dir := ""
 	if !n.config.Memory {
-		dir = filepath.Join(n.config.Dir, "views")
+		dir = viewsDir(n.config.Dir)
 	}
 	if err := n.openStore(dir); err != nil {
 		return err
@@ -251,25 +253,32 @@ func (n *Node) openViews() error {
 	return nil
 }
 
-// openLog opens the log, which must reach the revision known.
-func (n *Node) openLog(ctx context.Context, known events.Revision) error {
+// openLog opens the log, which must be there if anything is known of it.
+func (n *Node) openLog(ctx context.Context) error {
 	if n.config.Memory {
 		n.Log = memlog.Open(memlog.Config{})
 		n.onClose(n.Log.Close)
 		n.source.set(n.Log)
 		return nil
 	}
-	cfg, err := n.jetstream(known)
+	known := n.Projector.Head().Mark()
+	if n.marked.Revision > known.Revision {
+		known = n.marked.Mark
+	}
+	cfg, err := n.jetstream(known.Revision)
 	if err != nil {
 		return err
 	}
 	if n.Server, err = jetstream.Open(ctx, cfg); err != nil {
+		if errors.Is(err, ledger.ErrCorrupt) && known.Revision > 0 {
+			err = tooShort(ctx, cfg, known, err)
+		}
 		return err
 	}
 	n.onClose(n.Server.Close)
 	n.Log = n.Server.Log()
 	n.source.set(n.Log)
-	return nil
+	return n.checkPending() // again, with the lock of the log: a repair may have ended just before
 }
 
 func (n *Node) jetstream(known events.Revision) (jetstream.Config, error) {
@@ -380,6 +389,9 @@ func (n *Node) startAgents(ctx context.Context) {
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var agents sync.WaitGroup
 	n.onClose(func() error { stop(); agents.Wait(); return nil })
+	if n.config.ScrubInterval > 0 {
+		agents.Go(func() { n.keepScrubbing(running) })
+	}
 	agents.Go(func() { n.Checkpoints.run(running) })
 	if n.config.Memory {
 		return

@@ -11,6 +11,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 
 	"github.com/permledger/permledger/cmd/permledger/durable"
@@ -93,7 +94,7 @@ func Restore(ctx context.Context, r io.ReaderAt, size int64, cfg RestoreConfig) 
 	}
 	b, err := backup.Open(r, size, cfg.Keys, known...)
 	if errors.Is(err, backup.ErrOlder) || errors.Is(err, backup.ErrOther) {
-		err = fmt.Errorf("%w: %w; to go on from it all the same, restore it into a new directory, and see permledger accept-fork", ledger.ErrCorrupt, err)
+		err = fmt.Errorf("%w: %w; to go on from it all the same, restore it into a new directory, move its jetstream directory here, and see permledger accept-fork", ledger.ErrCorrupt, err)
 	}
 	if err != nil {
 		return Restored{}, err
@@ -142,20 +143,23 @@ func (cfg RestoreConfig) keysDir() string {
 	return KeysDir(cfg.Dir)
 }
 
+// keptAside is what was damaged or given up, see the package comment.
+var keptAside = regexp.MustCompile(`\.(damaged|fork)-[0-9]+$`)
+
 // onlyRemains refuses a directory that holds a ledger, or what is none of a ledger's.
 func onlyRemains(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
-	remains := []string{"lock", "mark.json", "checkpoint", "root.token", "reader.token", "keys", "personal", "restoring", "jetstream"}
+	remains := []string{"lock", "mark.json", "checkpoint", "root.token", "reader.token", "keys", "personal", "restoring", "jetstream", "scrub.json"}
 	for _, e := range entries {
 		switch name := e.Name(); {
 		case name == "jetstream" && !holdsNothing(LogDir(dir)):
 			return fmt.Errorf("%w: %s has a log", ErrNotEmpty, dir)
 		case name == "views":
 			return fmt.Errorf("%w: %s has views, which hold every commit they know: look there first, and move them away to restore a backup", ErrNotEmpty, dir)
-		case !slices.Contains(remains, name) && name[0] != '.':
+		case !slices.Contains(remains, name) && name[0] != '.' && !keptAside.MatchString(name):
 			return fmt.Errorf("%w: %s has %s", ErrNotEmpty, dir, name)
 		}
 	}

@@ -186,7 +186,8 @@ func jsonRequest[T any](s *Server) *huma.RequestBody {
 }
 
 // requestSchemas are what clients send: nothing that is not in them is taken.
-var requestSchemas = map[string]bool{"Request": true, "CatalogLoad": true, "KeyRotation": true, "Expectation": true, "Approval": true, "Profile": true}
+var requestSchemas = map[string]bool{"Request": true, "CatalogLoad": true, "KeyRotation": true, "Expectation": true, "Approval": true, "Profile": true,
+	"VerifyRequest": true, "KeptMark": true}
 
 // openapi encodes the document once, after every route is registered. huma's words for Go types are corrected
 // where they say too much: lists are never null, and answers may gain members.

@@ -25,6 +25,7 @@ var authMatrix = map[string]int{
 	"GET /openapi.json": http.StatusOK,
 
 	"POST /v1/commands":                      http.StatusUnauthorized,
+	"POST /v1/verify":                        http.StatusUnauthorized,
 	"POST /v1/catalogs":                      http.StatusUnauthorized,
 	"GET /v1/check":                          http.StatusUnauthorized,
 	"GET /v1/explain":                        http.StatusUnauthorized,

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/permledger/permledger/cmd/permledger/node"
 	"github.com/permledger/permledger/cmd/permledger/personal"
+	"github.com/permledger/permledger/consumers/api"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 	"github.com/permledger/permledger/projections"
@@ -35,9 +37,11 @@ type Config struct {
 	Backup      func(ctx context.Context, to io.Writer, withKeys bool) error
 	RotateKey   func(context.Context, events.Meta) (ledger.Receipt, error)
 
-	Feed  Feed                // default: there is none
-	Ready func() error        // nil while everything works, or what does not
-	Space func() ledger.Space // how much room there is; default: it is always open
+	Feed     Feed                    // default: there is none
+	Ready    func() error            // nil while everything works, or what does not
+	Space    func() ledger.Space     // how much room there is; default: it is always open
+	Verify   Verify                  // default: it cannot be asked for
+	Scrubbed func() *api.ScrubStatus // default: the server does not scrub
 
 	Auth      Authenticator
 	PublicURL string       // where clients find the server, for AuthZEN's metadata; never taken from a request
@@ -62,6 +66,13 @@ func ConfigFor(n *node.Node) Config {
 		Checkpoints: n.Checkpoints, RotateKey: n.RotateKey, Backup: n.Backup,
 		Auth: NewRootToken(n.RootToken, n.Administrator), Space: n.Space,
 	}
+	c.Verify = n.Verify
+	if n.Scrubs() {
+		c.Scrubbed = func() *api.ScrubStatus {
+			s := n.Scrubbed()
+			return &api.ScrubStatus{Revision: s.Revision, At: s.At, Passes: s.Passes, Fault: s.Fault}
+		}
+	}
 	if n.Feed != nil {
 		c.Feed = n.Feed
 	}
@@ -77,6 +88,7 @@ type Server struct {
 	problemResponse *huma.Response
 	document        []byte
 	closing         chan struct{} // closed when Serve is asked to end
+	verifying       sync.Mutex    // held by the one verification
 }
 
 // New registers every route.
@@ -107,6 +119,7 @@ func New(c Config) (*Server, error) {
 	s.registerProofs()
 	s.registerDownloads()
 	s.registerStatus()
+	s.registerVerify()
 	s.registerAuthZEN()
 	s.plain(huma.Operation{
 		Method: http.MethodGet, Path: "/openapi.json", Tags: []string{"about"}, Security: []map[string][]string{},

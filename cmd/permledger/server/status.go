@@ -43,6 +43,9 @@ func (s *Server) status(context.Context, *statusInput) (*answered[api.Status], e
 			out.Feed.Error = err.Error()
 		}
 	}
+	if s.config.Scrubbed != nil {
+		out.Scrub = s.config.Scrubbed()
+	}
 	return answer(head.Revision, out), nil
 }
 

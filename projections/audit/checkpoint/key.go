@@ -104,6 +104,17 @@ func (k Key) String() string {
 
 func (k Key) valid(r events.Revision) bool { return k.From <= r && (k.Until == 0 || r < k.Until) }
 
+// Has reports whether a key is one of a ledger's that is valid at a revision.
+func (keys Keys) Has(l events.LedgerID, key events.PublicKey, r events.Revision) bool {
+	verifier := VerifierKey(l, key)
+	for _, k := range keys {
+		if k.Verifier == verifier && k.valid(r) {
+			return true
+		}
+	}
+	return false
+}
+
 func (keys Keys) verifiers() []note.Verifier {
 	seen, all := map[string]bool{}, make([]note.Verifier, 0, len(keys))
 	for _, k := range keys {
