@@ -100,12 +100,12 @@ Exit codes: 0 yes or done, 1 no, differences or rejects, 2 usage, 3 server or ne
 		verbs []*cobra.Command
 	}{
 		{"Run:", []*cobra.Command{c.demoVerb(), c.serveVerb(), c.statusVerb(), c.replayVerb(), c.rebuildVerb(), c.verifyVerb(), c.repairVerb(),
-			c.acceptForkVerb(), c.versionVerb()}},
+			c.acceptForkVerb(), c.backupVerb(), c.restoreVerb(), c.versionVerb()}},
 		{"Ask:", []*cobra.Command{c.checkVerb(), c.canWhatVerb(), c.whoCanVerb(), c.historyVerb(), c.intervalsVerb(),
 			c.diffVerb(), c.claimsVerb(), c.exportVerb(), c.watchVerb()}},
 		{"Change:", []*cobra.Command{c.catalogVerb(), c.roleVerb(), c.groupVerb(), c.grantVerb(), c.revokeVerb(),
 			c.assignVerb(), c.unassignVerb(), c.correctVerb(), c.principalVerb(), c.eraseVerb(), c.tenantVerb(), c.adminVerb(), c.importVerb()}},
-		{"Prove:", []*cobra.Command{c.proveVerb(), c.checkProofVerb(), c.checkTilesVerb(), c.keyVerb()}},
+		{"Prove:", []*cobra.Command{c.auditVerb(), c.proveVerb(), c.checkProofVerb(), c.checkTilesVerb(), c.keyVerb()}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.title, Title: g.title})
 		for _, v := range g.verbs {

@@ -89,6 +89,8 @@ var exits = map[api.Code]exit{
 	api.CodeKeyConflict:        exitConflict,
 	api.CodeConflict:           exitConflict,
 
+	api.CodeOtherHistory: exitIntegrity,
+
 	api.CodeHalted:  exitIntegrity,
 	api.CodeCorrupt: exitIntegrity,
 }

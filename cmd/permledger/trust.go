@@ -20,8 +20,12 @@ type trustFlags struct {
 	policy string
 }
 
-func (f *trustFlags) add(cmd *cobra.Command) {
+func (f *trustFlags) addKeys(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.keys, "key", nil, "a key of the ledger, or a file of keys; may be given several times")
+}
+
+func (f *trustFlags) add(cmd *cobra.Command) {
+	f.addKeys(cmd)
 	cmd.Flags().StringVar(&f.policy, "policy", "", "a file that says whose cosignatures are needed besides")
 }
 

@@ -20,6 +20,7 @@ const (
 	CodeUnauthenticated      Code = "unauthenticated"
 	CodeForbidden            Code = "forbidden"
 	CodeTooManyPaths         Code = "too_many_paths"
+	CodeOtherHistory         Code = "other_history"
 )
 
 // The rules of the ledger that a command may break.
@@ -92,6 +93,7 @@ var Catalogue = []Entry{
 	{CodeUnauthenticated, http.StatusUnauthorized, RetryNever, "The request carries no credential, or one the server does not accept."},
 	{CodeForbidden, http.StatusForbidden, RetryNever, "The caller may not do this."},
 	{CodeTooManyPaths, http.StatusUnprocessableEntity, RetryNever, "There are more paths than an explanation lists; it would not be whole."},
+	{CodeOtherHistory, http.StatusConflict, RetryNever, "The checkpoint is not of this ledger's history: the one or the other was changed."},
 
 	{CodeUnknownTenant, http.StatusNotFound, RetryNever, "There is no such tenant."},
 	{CodeTenantDeleted, http.StatusConflict, RetryNever, "The tenant was deleted, and its name is not used again."},

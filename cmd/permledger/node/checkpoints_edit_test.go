@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/mod/sumdb/tlog"
 
+	"github.com/permledger/permledger/cmd/permledger/durable"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 	"github.com/permledger/permledger/ledger/memlog"
@@ -279,7 +280,7 @@ func TestCheckpointOfAForkThatWasAccepted(t *testing.T) {
 	cp := lost.signs.kept
 	r.ok(r.signs.projector.KeepCheckpoint(cp.Size, cp.At, signed))
 	r.signs.file = CheckpointFile(t.TempDir())
-	r.ok(writeWhole(r.signs.file, signed))
+	r.ok(durable.WriteFile(r.signs.file, signed))
 	if err := r.signs.resume(t.Context()); !errors.Is(err, ledger.ErrCorrupt) {
 		t.Fatalf("taken up with %v", err)
 	}

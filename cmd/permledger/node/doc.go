@@ -24,6 +24,7 @@
 //	mark.json         how far the log had got and what time it was, beside the views that remember the former too
 //	personal/         the keys that texts about people are sealed with; nothing makes one again
 //	jetstream/        the embedded NATS server's store: the log, the journal, the feed
+//	restoring/        what a restore has not finished; while it is there the directory does not open
 //	views/            Pebble: everything that is answered from; the log makes it again
 //	scrub.json        how far the scrubber is, and what it found
 //

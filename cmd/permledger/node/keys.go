@@ -141,12 +141,12 @@ func (r *keyring) make() (events.Signer, error) {
 	}
 	key := events.PrivateKey(private)
 	if r.dir != "" {
-		der, err := x509.MarshalPKCS8PrivateKey(private)
+		content, err := encodeKey(key)
 		if err == nil {
 			err = durable.Mkdir(r.dir)
 		}
 		if err == nil {
-			err = durable.WriteFile(r.file(key.Public()), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+			err = durable.WriteFile(r.file(key.Public()), content)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("make a key: %w", err)
@@ -154,6 +154,12 @@ func (r *keyring) make() (events.Signer, error) {
 	}
 	r.keys = append(r.keys, key)
 	return key, nil
+}
+
+// encodeKey is a key as its file holds it.
+func encodeKey(k events.PrivateKey) ([]byte, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(ed25519.PrivateKey(k))
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), err
 }
 
 func (r *keyring) file(k events.PublicKey) string {

@@ -228,6 +228,9 @@ func (n *Node) openDir(context.Context) error {
 		return err
 	}
 	n.onClose(unlock)
+	if err := notRestoring(n.config.Dir); err != nil {
+		return err
+	}
 	n.lookAtDisk()
 	if err = n.checkPending(); err == nil {
 		err = n.beginFork()

@@ -13,6 +13,7 @@ import (
 	"github.com/permledger/permledger/projections"
 	"github.com/permledger/permledger/projections/access"
 	"github.com/permledger/permledger/projections/audit"
+	"github.com/permledger/permledger/projections/audit/pack"
 )
 
 // problemOf finds the catalogued error of err. What it does not know is an internal error, whose text stays
@@ -57,6 +58,7 @@ var sentinels = []struct {
 	{access.ErrBadPage, api.CodeBadPageToken},
 	{access.ErrTooManyPaths, api.CodeTooManyPaths},
 	{ledger.ErrUnknownOutcome, api.CodeOutcomeUnknown},
+	{pack.ErrOtherHistory, api.CodeOtherHistory},
 	{ledger.ErrCorrupt, api.CodeCorrupt},
 	{events.ErrBroken, api.CodeCorrupt},
 	{events.ErrMalformed, api.CodeCorrupt},

@@ -44,6 +44,8 @@ var authMatrix = map[string]int{
 	"GET /v1/history":                        http.StatusUnauthorized,
 	"GET /v1/effective":                      http.StatusUnauthorized,
 	"GET /v1/events":                         http.StatusUnauthorized,
+	"GET /v1/audit/pack":                     http.StatusUnauthorized,
+	"GET /v1/backup":                         http.StatusUnauthorized,
 	"GET /v1/status":                         http.StatusUnauthorized,
 	"GET /v1/checkpoint":                     http.StatusUnauthorized,
 	"GET /v1/events/{id}/proof":              http.StatusUnauthorized,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -33,6 +34,7 @@ type Config struct {
 	Personal  *personal.Keys
 
 	Checkpoints *node.Checkpoints
+	Backup      func(ctx context.Context, to io.Writer, withKeys bool) error
 	RotateKey   func(context.Context, events.Meta) (ledger.Receipt, error)
 
 	Feed     Feed                    // default: there is none
@@ -61,7 +63,7 @@ type Feed interface {
 func ConfigFor(n *node.Node) Config {
 	c := Config{
 		Ledger: n.Ledger, Access: n.Access, Audit: n.Audit, Projector: n.Projector, Personal: n.Personal, Ready: n.Ready,
-		Checkpoints: n.Checkpoints, RotateKey: n.RotateKey,
+		Checkpoints: n.Checkpoints, RotateKey: n.RotateKey, Backup: n.Backup,
 		Auth: NewRootToken(n.RootToken, n.Administrator), Space: n.Space,
 	}
 	c.Verify = n.Verify
@@ -115,6 +117,7 @@ func New(c Config) (*Server, error) {
 	s.registerDescriptions()
 	s.registerHistory()
 	s.registerProofs()
+	s.registerDownloads()
 	s.registerStatus()
 	s.registerVerify()
 	s.registerAuthZEN()

@@ -144,17 +144,9 @@ func VerifierKey(l events.LedgerID, key events.PublicKey) string {
 // signatures, such as those of witnesses, are passed over. The error is ErrSignature when it is signed by none
 // of them, or by one outside its time.
 func Open(signed []byte, keys Keys) (Checkpoint, error) {
-	opened, err := note.Open(signed, note.VerifierList(keys.verifiers()...))
-	var unverified *note.UnverifiedNoteError
-	var invalid *note.InvalidSignatureError
-	switch {
-	case errors.As(err, &unverified):
-		return Checkpoint{}, fmt.Errorf("%w: no known key signed it", ErrSignature)
-	case errors.As(err, &invalid):
-		return Checkpoint{}, fmt.Errorf("%w: it was changed after it was signed", ErrSignature)
-	}
+	opened, err := openNote(signed, keys)
 	if err != nil {
-		return Checkpoint{}, fmt.Errorf("malformed checkpoint: %w", err)
+		return Checkpoint{}, err
 	}
 	c, err := parse(opened.Text)
 	if err != nil {
