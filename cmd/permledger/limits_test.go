@@ -139,7 +139,7 @@ func holder(k int) events.Principal { return events.User(fmt.Sprintf("holder-%d"
 // with no_space and nothing left half done, checks are right all the time, and with space again everything goes on by
 // itself. The control is the same fill without limits: there a revoke fails, too, and not with a clear word.
 func TestDiskFills(t *testing.T) {
-	dir := mount(t, 64)
+	dir := mount(t, 192)
 	c := host(t, filepath.Join(dir, "data"), nil).up()
 	c.load()
 	b, fill := newBook(), newFiller(t, dir)
@@ -211,7 +211,7 @@ func TestDiskFills(t *testing.T) {
 // looks: writes fail somewhere on their way. None that was acknowledged is lost, no check is wrong, and after a
 // restart with space everything goes on.
 func TestDiskFillsWithoutLimits(t *testing.T) {
-	dir := mount(t, 64)
+	dir := mount(t, 192)
 	limitless := []string{"--disk-low", "0", "--disk-full", "0"}
 	c := host(t, filepath.Join(dir, "data"), nil, limitless...).up()
 	c.load()
@@ -261,7 +261,7 @@ func TestDiskFillsWithoutLimits(t *testing.T) {
 
 // TestReadOnlyDisk takes the right to write away from a server, and gives it back.
 func TestReadOnlyDisk(t *testing.T) {
-	dir := mount(t, 64)
+	dir := mount(t, 192)
 	c := host(t, filepath.Join(dir, "data"), nil).up()
 	c.load()
 	b := newBook()
