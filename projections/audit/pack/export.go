@@ -385,8 +385,9 @@ func (w *packWriter) inclusion(part io.Writer) error {
 		return err
 	}
 	defer tree.Close()
+	hashes := remembered{tree.Hashes, map[int64]tlog.Hash{}}
 	return w.each(func(r events.Recorded) error {
-		proof, err := tlog.ProveRecord(int64(w.last.Size), int64(r.Position)-1, tree.Hashes)
+		proof, err := tlog.ProveRecord(int64(w.last.Size), int64(r.Position)-1, hashes)
 		if err != nil {
 			return err
 		}
@@ -396,4 +397,37 @@ func (w *packWriter) inclusion(part io.Writer) error {
 		}
 		return bundle.WriteLine(part, line)
 	})
+}
+
+// remembered are hashes of a tree that are read once: the proofs of events close to each other have most in common.
+type remembered struct {
+	from  tlog.HashReader
+	known map[int64]tlog.Hash
+}
+
+// How many hashes are remembered before they are all forgotten.
+const rememberAtMost = 1 << 14
+
+func (r remembered) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	if len(r.known) > rememberAtMost {
+		clear(r.known)
+	}
+	var unknown []int64
+	for _, i := range indexes {
+		if _, ok := r.known[i]; !ok {
+			unknown = append(unknown, i)
+		}
+	}
+	read, err := r.from.ReadHashes(unknown)
+	if err != nil {
+		return nil, err
+	}
+	for i, index := range unknown {
+		r.known[index] = read[i]
+	}
+	all := make([]tlog.Hash, len(indexes))
+	for i, index := range indexes {
+		all[i] = r.known[index]
+	}
+	return all, nil
 }
