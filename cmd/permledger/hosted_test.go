@@ -21,12 +21,13 @@ import (
 
 // hosted is a server in a process of its own, which may be limited, starved and broken without the test.
 type hosted struct {
-	t       *testing.T
-	dir     string
-	client  *consumers.Client
-	address string        // host and port
-	exited  chan struct{} // closed when the process is gone
-	err     error         // of its end
+	t        *testing.T
+	dir      string
+	client   *consumers.Client
+	patience time.Duration // with each request
+	address  string        // host and port
+	exited   chan struct{} // closed when the process is gone
+	err      error         // of its end
 
 	cmd  *exec.Cmd
 	mu   sync.Mutex
@@ -41,7 +42,7 @@ func host(t *testing.T, dir string, wrap func(serve []string) []string, flags ..
 	if wrap != nil {
 		serve = wrap(serve)
 	}
-	c := &hosted{t: t, dir: dir, exited: make(chan struct{}), cmd: exec.Command(serve[0], serve[1:]...)}
+	c := &hosted{t: t, dir: dir, exited: make(chan struct{}), patience: 5 * time.Second, cmd: exec.Command(serve[0], serve[1:]...)}
 	stderr, err := c.cmd.StderrPipe()
 	if err == nil {
 		err = c.cmd.Start()
@@ -121,7 +122,7 @@ func (c *hosted) stop() int {
 
 func (c *hosted) code() int { return c.cmd.ProcessState.ExitCode() }
 
-// panicked fails the test if it ended, or spoke, as programs do that were not prepared.
+// noPanic fails the test if it ended, or spoke, as programs do that were not prepared.
 func (c *hosted) noPanic() {
 	c.t.Helper()
 	for _, word := range []string{"panic: ", "fatal error: ", "goroutine "} {
@@ -132,7 +133,7 @@ func (c *hosted) noPanic() {
 }
 
 func (c *hosted) submit(key string, commands ...api.Command) (api.Receipt, error) {
-	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second) // beyond, the outcome is unknown
+	ctx, cancel := context.WithTimeout(c.t.Context(), c.patience) // beyond, the outcome is unknown
 	defer cancel()
 	return c.client.Submit(ctx, api.Request{Reason: "test", Commands: commands}, key)
 }
@@ -162,7 +163,7 @@ func (c *hosted) revoke(p events.Principal) error {
 
 // allowed asks whether p may; an error is no answer.
 func (c *hosted) allowed(p events.Principal) (bool, error) {
-	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), c.patience)
 	defer cancel()
 	d, err := c.client.Check(ctx, api.Question{
 		Principal: p, Permission: someRight, Resource: api.Resource{Audience: "flowable-control"},
@@ -184,7 +185,7 @@ func (c *hosted) answers(what string, p events.Principal, want, mayFail bool) (a
 }
 
 func (c *hosted) ready() error {
-	ctx, cancel := context.WithTimeout(c.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(c.t.Context(), c.patience)
 	defer cancel()
 	return c.client.Ready(ctx)
 }
