@@ -166,7 +166,7 @@ func TestVerifyNamesTheSideAndTheRevision(t *testing.T) {
 	t.Parallel()
 	rounds := 12
 	if full() {
-		rounds = 1000
+		rounds = 300
 	}
 	for name, commits := range map[string][]events.Commit{"signed": signedHistory(t, 83, 60), "unsigned": unsignedHistory(t, 84, 60)} {
 		random := rand.New(rand.NewPCG(1, 2))
