@@ -11,8 +11,8 @@ import (
 	"github.com/permledger/permledger/events"
 )
 
-// The part of OCSF 1.8.0 that our lines are held against. Each list of attributes is that of the file named, at
-// tag v1.8.0 of github.com/ocsf/ocsf-schema; those with a * are required there. With | one of several is enough.
+// The part of OCSF 1.8.0 that our lines are held against. Each list of attributes is that of the file named in
+// github.com/ocsf/ocsf-schema before what its CHANGELOG gives for 1.9.0; those with a * are required there.
 
 // ocsfObject is an object or a class of the schema.
 type ocsfObject struct {
@@ -67,10 +67,10 @@ var ocsfObjects = map[string]ocsfObject{
 		attributes: `account credential_uid display_name domain email_addr forward_addr full_name groups has_mfa ldap_person name org
 			phone_number programmatic_credentials risk_level risk_level_id risk_score type type_id uid uid_alt`, oneOf: "account name uid",
 	},
-	"group":            {attributes: `desc domain name privileges type uid uid_alt`, oneOf: "name uid"},                                                         // objects/group.json
-	"managed_entity":   {attributes: `data device email group location name org policy type type_id uid user version`, oneOf: "name uid device group org user"}, // objects/managed_entity.json
-	"resource_details": {attributes: `created_time data labels modified_time name tags type uid uid_alt`, oneOf: "name uid"},                                    // objects/_resource.json, what resource_details.json extends
-	"network_endpoint": {attributes: `ip name port uid`, oneOf: "ip name uid"},                                                                                  // objects/network_endpoint.json, the part used here
+	"group":            {attributes: `desc domain name privileges type uid uid_alt`, oneOf: "name uid"},                                                                // objects/group.json
+	"managed_entity":   {attributes: `data device email group location name org policy type type_id uid user version`, oneOf: "name uid device group org policy user"}, // objects/managed_entity.json
+	"resource_details": {attributes: `created_time data labels modified_time name tags type uid uid_alt`, oneOf: "name uid"},                                           // objects/_resource.json, what resource_details.json extends
+	"network_endpoint": {attributes: `ip name port uid`, oneOf: "ip name uid"},                                                                                         // objects/network_endpoint.json, the part used here
 }
 
 // check holds an object against the schema: what must be there, what may, and all the way down.

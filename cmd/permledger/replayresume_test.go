@@ -201,7 +201,7 @@ func TestReplayAfterEveryCrash(t *testing.T) {
 // crashLengths are lengths a file may be found with.
 func crashLengths(from, to int) (lengths []int) {
 	if full() {
-		for n := from; n <= to; n += 31 {
+		for n := from; n <= to; n += 211 {
 			lengths = append(lengths, n)
 		}
 		return lengths
