@@ -17,6 +17,8 @@ import (
 	"github.com/permledger/permledger/cmd/permledger/node"
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/projections"
+	"github.com/permledger/permledger/projections/audit"
+	"github.com/permledger/permledger/projections/audit/checkpoint"
 	"github.com/permledger/permledger/projections/pebblekv"
 )
 
@@ -78,8 +80,43 @@ func formatExamples(t *testing.T) map[string]string {
 		"access":  access.String(),
 		"audit":   audit.String(),
 		"tokens":  tokenExamples(),
+
+		"checkpoint": exampleCheckpoint(t, commits),
+		"keys":       checkpoint.NewKey(last.Ledger, exampleKey.Public(), 1, 0).String() + "\n",
 	}
 }
+
+// exampleCheckpoint is signed a second after the last commit.
+func exampleCheckpoint(t *testing.T, commits []events.Commit) string {
+	t.Helper()
+	store, err := pebblekv.Open("", pebblekv.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	p, err := projections.Open(store, commitList(commits), node.Views()...)
+	if err == nil {
+		err = p.CatchUp(context.Background())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	tree, err := audit.NewTrail(p).Tree(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tree.Close()
+	signed, err := checkpoint.Sign(checkpoint.Checkpoint{
+		Ledger: tree.Head.Ledger, Size: tree.Head.Position, Root: events.Hash(tree.Root), Revision: tree.Head.Revision,
+		Head: tree.Head.Hash, Schema: tree.State.Schema, State: tree.State.Digest, At: tree.Head.RecordedAt + 1_000_000,
+	}, exampleKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(signed)
+}
+
+var exampleKey = events.PrivateKey(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize)))
 
 func tokenExamples() string {
 	var b strings.Builder
@@ -92,13 +129,12 @@ func tokenExamples() string {
 func exampleCommits(t *testing.T) []events.Commit {
 	t.Helper()
 	ledger := exampleID(0)
-	key := events.PrivateKey(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize)))
 	root, alice := events.User("root"), events.User("alice")
 	read := events.Permission{API: "operate", Name: "read:*"}
 	var head events.Head
 	var commits []events.Commit
 	for i, list := range [][]events.Event{
-		{events.LedgerCreated{Ledger: ledger}, events.TenantCreated{}, events.AdministratorAdded{Principal: root}, events.KeyAnnounced{Key: key.Public()}},
+		{events.LedgerCreated{Ledger: ledger}, events.TenantCreated{}, events.AdministratorAdded{Principal: root}, events.KeyAnnounced{Key: exampleKey.Public()}},
 		{
 			events.APIDefined{API: "operate", Def: events.APIDefinition{Name: "Operate", Audience: "operate-api"}},
 			events.PermissionDefined{Permission: read, Def: events.PermissionDefinition{Description: "Read everything."}},
@@ -120,7 +156,7 @@ func exampleCommits(t *testing.T) []events.Commit {
 			}
 			recorded = append(recorded, r)
 		}
-		c, err := events.Seal(head, events.Header{Ledger: ledger, RecordedAt: at, Writer: "ledger-1"}, recorded, key)
+		c, err := events.Seal(head, events.Header{Ledger: ledger, RecordedAt: at, Writer: "ledger-1"}, recorded, exampleKey)
 		if err != nil {
 			t.Fatal(err)
 		}
