@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -49,7 +50,9 @@ type story struct {
 	url     string
 	token   string
 	chapter int
-	fault   error // the first answer that was wrong; nothing is run after it
+	// elsewhere is the auditor's own directory.
+	elsewhere string
+	fault     error // the first answer that was wrong; nothing is run after it
 }
 
 func (s *story) tell(format string, args ...any) {
@@ -74,7 +77,7 @@ func (s *story) run(ctx context.Context, want exit, args ...string) string {
 	}}
 	got := exit(c.run(ctx, args))
 	s.tell("   $ permledger %s", s.shown(args))
-	for line := range strings.Lines(out.String() + problems.String()) {
+	for line := range strings.Lines(strings.ReplaceAll(out.String()+problems.String(), s.dir, "DIR")) {
 		s.tell("   %s", strings.TrimRight(line, "\n"))
 	}
 	if got != want {
@@ -135,6 +138,7 @@ func (s *story) online(ctx context.Context) error {
 	s.correction(ctx, grant)
 	s.why(ctx)
 	s.camunda(ctx)
+	s.prove(ctx)
 	stop()
 	if err := <-closed; err != nil && s.fault == nil {
 		s.fault = err
@@ -220,6 +224,46 @@ func (s *story) camunda(ctx context.Context) {
 	s.must(len(claims.Audiences) == 1 && len(claims.Permissions["operate-api"]) == 2, "the claims of user:carol are not those of role operate")
 }
 
+// prove gives an auditor what it needs, and shows that an edited copy is not believed.
+func (s *story) prove(ctx context.Context) {
+	s.title("An auditor need not trust us")
+	s.tell("   The auditor has the ledger's key, from whom it trusts, and keeps it where we cannot write:")
+	s.elsewhere = filepath.Join(s.dir, "auditor")
+	if err := os.Mkdir(s.elsewhere, 0o700); err != nil && s.fault == nil {
+		s.fault = err
+	}
+	keys := filepath.Join(s.elsewhere, "ledger.keys")
+	s.keep(keys, s.run(ctx, exitYes, "key", "list"))
+	s.tell("   One event, proved without a server:")
+	proof := filepath.Join(s.elsewhere, "grant.tlog-proof")
+	var granted []api.Event
+	s.quiet(ctx, &granted, "history", "user:carol", "-o", "json")
+	if s.must(len(granted) == 1, "the assignment is not in the history of user:carol"); s.fault != nil {
+		return
+	}
+	s.run(ctx, exitYes, "prove", granted[0].ID.String(), "--out", proof)
+	s.run(ctx, exitYes, "check-proof", proof, "--key", keys)
+	s.tell("   Everything that was recorded until now, with a report that the auditor's side makes again from the bytes:")
+	pack := filepath.Join(s.elsewhere, "audit.zip")
+	s.run(ctx, exitYes, "audit", "export", "--all-tenants", "--pack", pack)
+	out := s.run(ctx, exitYes, "audit", "verify", pack, "--key", keys)
+	s.must(strings.Contains(out, "proved"), "the pack does not say what is proved")
+	s.tell("   The same pack, with one byte changed:")
+	if b, err := os.ReadFile(pack); err == nil {
+		b[len(b)/2] ^= 1
+		s.keep(pack, string(b))
+	}
+	s.run(ctx, exitIntegrity, "audit", "verify", pack, "--key", keys)
+}
+
+// keep writes a file that somebody keeps.
+func (s *story) keep(file, content string) {
+	if s.fault != nil {
+		return
+	}
+	s.fault = os.WriteFile(file, []byte(content), 0o600)
+}
+
 // offline is the part that looks at the data with no server running.
 func (s *story) offline(ctx context.Context) error {
 	s.title("The log is the truth, and everything else can be made from it again")
@@ -236,6 +280,8 @@ func (s *story) offline(ctx context.Context) error {
 		}
 	}
 	s.run(ctx, exitYes, "replay", "--data", s.dir, "--from", fmt.Sprint(last.Revision-1))
+	s.tell("   The log, the archive and the tree, held against each other:")
+	s.run(ctx, exitYes, "verify", "--data", s.dir)
 	out := s.run(ctx, exitYes, "rebuild", "--data", s.dir)
 	s.must(!strings.Contains(out, " no\n"), "a rebuilt view differs")
 	if s.fault != nil {
