@@ -32,12 +32,17 @@ func (d *Disk) Mount(dir string) error {
 	return nil
 }
 
-// Unmount takes the disk away, with everything on it if the power is on. Programs that use it must be gone.
+// Unmount takes the disk away, with everything on it if the power is on. Programs that use it must be gone, or
+// killed: the kernel lets go of their files a moment after their end is seen, and is asked again until then.
 func (d *Disk) Unmount() error {
 	if d.server == nil {
 		return nil
 	}
-	if err := d.server.Unmount(); err != nil {
+	err := d.server.Unmount()
+	for deadline := time.Now().Add(30 * time.Second); err != nil && time.Now().Before(deadline); err = d.server.Unmount() {
+		time.Sleep(20 * time.Millisecond)
+	}
+	if err != nil {
 		return fmt.Errorf("unmount lossyfs: %w", err)
 	}
 	d.server = nil
