@@ -74,7 +74,7 @@ func TestTheDiskFails(t *testing.T) {
 			}
 			time.AfterFunc(time.Minute, stop)
 			<-k.server.gone
-			stop = k.serve()
+			k.serve()
 			k.askAgain(1000)
 			k.trail()
 			k.writeAll("healed")

@@ -30,8 +30,8 @@ func (f *failure) err() error {
 	return fmt.Errorf("%w: %w", ledger.ErrStoreFailed, context.Cause(f.failed))
 }
 
-// unanswered is the reason when nothing was heard, neither an acknowledgement nor an error.
-var unanswered = errors.New("it does not answer")
+// errUnanswered is the reason when nothing was heard, neither an acknowledgement nor an error.
+var errUnanswered = errors.New("it does not answer")
 
 // After an error of write or fsync nats-server stores nothing more in that stream, answers no publish to it,
 // and says why in its log only. A test holds these words against the server.

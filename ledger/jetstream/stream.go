@@ -225,7 +225,7 @@ func (s *stream) publish(ctx context.Context, data []byte, opts ...natsjs.Publis
 	ack, err := s.js.Publish(bounded, s.pinned.Subjects[0], data, opts...)
 	if err != nil {
 		if s.failure != nil && errors.Is(bounded.Err(), context.DeadlineExceeded) && ctx.Err() == nil {
-			s.failure.fail(unanswered)
+			s.failure.fail(errUnanswered)
 		}
 		return 0, s.publishError(err)
 	}

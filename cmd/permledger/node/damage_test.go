@@ -332,9 +332,9 @@ func TestForeignMessage(t *testing.T) {
 	for name, signer := range map[string]events.Signer{"unsigned": nil, "signed by a stranger": stranger} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
-			head := roles(t, dir, 8)
+			roles(t, dir, 8)
 			n := open(t, node.Config{Dir: dir})
-			head = n.Projector.Head()
+			head := n.Projector.Head()
 			forged := forge(t, head, signer)
 			if err := n.Log.Append(t.Context(), head.Revision, forged); err != nil {
 				t.Fatal(err)
