@@ -32,6 +32,7 @@ func TestTheDiskFails(t *testing.T) {
 		{"one fsync gives EIO", "fsync:error=EIO:when=1", "input/output error"},
 		{"write gives ENOSPC", "pwrite64:error=ENOSPC", "no space left on device"},
 		{"write gives EIO", "pwrite64:error=EIO", "input/output error"},
+		{"the disk became read-only", "pwrite64:error=EROFS", "read-only file system"},
 		{"nothing fails", "", ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {
