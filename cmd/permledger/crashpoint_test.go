@@ -63,6 +63,7 @@ func crashPoints() (points []crashPoint) {
 // nothing had been: everything acknowledged is there once, keys give their first answers, the chain verifies,
 // and the views are what a rebuild makes of the log. A directory that acknowledged nothing may be begun anew.
 func TestKilledAtCalls(t *testing.T) {
+	inProcesses(t)
 	if err := exec.Command("strace", "-f", "-o", os.DevNull, "true").Run(); err != nil {
 		t.Skipf("needs strace, allowed to trace: %v", err)
 	}
@@ -178,6 +179,7 @@ func copyDir(t *testing.T, from, to string) {
 // The control of every crash test: a copy from before the last acknowledged writes, log, views and mark alike,
 // is a ledger that verifies and lost them. verify must see it.
 func TestVerifySeesALostWrite(t *testing.T) {
+	inProcesses(t)
 	dir, k := killedUnderLoad(t)
 	stale := filepath.Join(t.TempDir(), "data")
 	copyDir(t, dir, stale)

@@ -31,6 +31,7 @@ import (
 //
 // The control is a consumer as NATS has it, on the same flips: it must skip silently, or be killed, in most.
 func TestDamagedStores(t *testing.T) {
+	inProcesses(t)
 	s := makeStore(t)
 	t.Run("found or harmless", s.isFoundOrHarmless)
 	t.Run("the server alone", s.isSkippedByTheServerAlone)

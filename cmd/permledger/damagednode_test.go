@@ -21,6 +21,7 @@ import (
 // TestDamagedNodes damages the store of a server that was killed, and starts it again: it must not serve, end
 // with 6 and say what is wrong where; or, where nothing is lost, serve with everything there.
 func TestDamagedNodes(t *testing.T) {
+	inProcesses(t)
 	template := newKilling(t)
 	stop := template.serve()
 	for i := range 30 {
@@ -116,6 +117,7 @@ func (c *copied) removeAll(path string) {
 // TestPreflightOfAMillion shows that the bound on memory is no bound for a healthy store: a million commits fit
 // in less than half of it.
 func TestPreflightOfAMillion(t *testing.T) {
+	inProcesses(t)
 	n := 20_000
 	if full() {
 		n = 1_000_000

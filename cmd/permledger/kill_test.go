@@ -10,6 +10,7 @@ import (
 // Whatever was acknowledged must be there, once; what was not may be asked for again with the same key; and
 // every key must go on giving its first answer, be it events, nothing, or a refusal.
 func TestKilled(t *testing.T) {
+	inProcesses(t)
 	kills := 3
 	if full() {
 		kills = 50

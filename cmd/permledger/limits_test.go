@@ -139,6 +139,7 @@ func holder(k int) events.Principal { return events.User(fmt.Sprintf("holder-%d"
 // with no_space and nothing left half done, checks are right all the time, and with space again everything goes on by
 // itself. The control is the same fill without limits: there a revoke fails, too, and not with a clear word.
 func TestDiskFills(t *testing.T) {
+	inProcesses(t)
 	dir := mount(t, 192)
 	c := host(t, filepath.Join(dir, "data"), nil).up()
 	c.load()
@@ -211,6 +212,7 @@ func TestDiskFills(t *testing.T) {
 // looks: writes fail somewhere on their way. None that was acknowledged is lost, no check is wrong, and after a
 // restart with space everything goes on.
 func TestDiskFillsWithoutLimits(t *testing.T) {
+	inProcesses(t)
 	dir := mount(t, 192)
 	limitless := []string{"--disk-low", "0", "--disk-full", "0"}
 	c := host(t, filepath.Join(dir, "data"), nil, limitless...).up()
@@ -262,6 +264,7 @@ func TestDiskFillsWithoutLimits(t *testing.T) {
 
 // TestReadOnlyDisk takes the right to write away from a server, and gives it back.
 func TestReadOnlyDisk(t *testing.T) {
+	inProcesses(t)
 	dir := mount(t, 192)
 	c := host(t, filepath.Join(dir, "data"), nil).up()
 	c.load()
@@ -297,6 +300,7 @@ func TestReadOnlyDisk(t *testing.T) {
 // error; else it works, and clients who take all connections there are cannot take what the log needs: checks and
 // writes wait, and are right.
 func TestNoFileHandles(t *testing.T) {
+	inProcesses(t)
 	if _, err := exec.LookPath("sh"); err != nil {
 		t.Skip("there is no shell to limit a process with")
 	}
@@ -349,6 +353,7 @@ func TestNoFileHandles(t *testing.T) {
 
 // TestSecondServer: whoever comes second hears so at once, whatever it is, and the first one goes on.
 func TestSecondServer(t *testing.T) {
+	inProcesses(t)
 	dir := t.TempDir()
 	first := host(t, dir, nil).up()
 	for _, verb := range [][]string{

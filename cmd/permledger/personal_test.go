@@ -281,6 +281,7 @@ func (w *personalWorld) sayEverything() {
 // TestCryptoShred seals words in every place that takes them, erases whose they are, and looks for them in every
 // file, row, message, log line and answer. The control is a word in clear, which the same search must find.
 func TestCryptoShred(t *testing.T) {
+	inProcesses(t)
 	const clear = "a-word-in-clear-60fb"
 	w := newPersonalWorld(t)
 	w.sayEverything()
@@ -377,6 +378,7 @@ func (w *personalWorld) proofsHold() {
 // TestErasureIsFinished plays the crash between the event and the destruction of its key, and the return of the key
 // file in an old copy: the next start destroys it. The control is a key that no erasure names, which stays.
 func TestErasureIsFinished(t *testing.T) {
+	inProcesses(t)
 	w := newPersonalWorld(t)
 	w.sayEverything()
 	w.submit(api.Request{Reason: "about bob", Seal: events.User("bob"), Commands: []api.Command{{Do: "role.create", Role: "r"}}}, "")

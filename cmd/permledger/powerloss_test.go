@@ -114,6 +114,7 @@ func (p *plug) again() (met bool) {
 // load, while it recovers from the time before, and while it rebuilds. What was acknowledged was synced, or it
 // is lost.
 func TestPowerLoss(t *testing.T) {
+	inProcesses(t)
 	runs := 3
 	if full() {
 		runs = 50
@@ -131,6 +132,7 @@ func TestPowerLoss(t *testing.T) {
 // TestKilledAtOperations kills the ledger there, with the power on. Its operations are counted, whichever
 // thread they are of.
 func TestKilledAtOperations(t *testing.T) {
+	inProcesses(t)
 	runs := 2
 	if full() {
 		runs = 40
@@ -169,6 +171,7 @@ func endure(t *testing.T, p *plug, seed uint64) {
 // The control: without a sync for each commit the same loses what was acknowledged, on a disk where the ledger
 // is there already.
 func TestPowerLossWithoutSync(t *testing.T) {
+	inProcesses(t)
 	p, k := plugIn(t, true, lossyfs.Config{}), newKeyed(t)
 	for round, words := range [][]string{{"permledger", "serve", "--listen", "127.0.0.1:0", "--data"}, {"permledger-unsynced"}} {
 		c, err := p.run(far, append(words, p.data)...)

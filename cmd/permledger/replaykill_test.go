@@ -19,6 +19,7 @@ import (
 // prints that nobody kills: the very bytes in a file of its own, and on standard output the very events once those
 // that came twice are dropped by their position.
 func TestReplayKilled(t *testing.T) {
+	inProcesses(t)
 	commits, kills := 60, 2
 	if full() {
 		commits, kills = 1500, 40

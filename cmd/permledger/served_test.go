@@ -87,3 +87,12 @@ func (c *child) killed() bool {
 	status, ok := c.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 }
+
+// inProcesses skips a test under -short whose subject runs in processes of its own: the race detector, with which
+// CI gives -short, sees this process only, and makes the others many times slower.
+func inProcesses(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: what happens in other processes is tested without it")
+	}
+}

@@ -25,6 +25,7 @@ import (
 // answered; the server is not ready and says why, also when the disk is well again; and after a restart each
 // key has the one outcome that the log has. The control is the same with a tracer that injects nothing.
 func TestTheDiskFails(t *testing.T) {
+	inProcesses(t)
 	for _, row := range []struct {
 		name, inject, reason string
 	}{
@@ -90,6 +91,7 @@ func TestTheDiskFails(t *testing.T) {
 
 // TestASlowDiskIsWaitedFor delays what the kernel does. The server says what it waits for, and then that it is done.
 func TestASlowDiskIsWaitedFor(t *testing.T) {
+	inProcesses(t)
 	delay := 3 * time.Second
 	if full() {
 		delay = 12 * time.Second // more than any step with a server in the same process may take otherwise

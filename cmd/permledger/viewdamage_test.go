@@ -77,6 +77,7 @@ func rebuildDigests(t *testing.T, dir string) (digests map[string]string, said s
 // and says what helps, or it starts and no answer is wrong. Either way rebuild gives the views of the undamaged log,
 // and then every answer is there.
 func TestDamagedViews(t *testing.T) {
+	inProcesses(t)
 	each := 2
 	if full() {
 		each = 60
