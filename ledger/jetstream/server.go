@@ -279,7 +279,7 @@ func (s *Server) streams() (commits, entries *stream, err error) {
 		if s.embedded != nil {
 			st.patience, st.failure = max(s.cfg.Patience, s.cfg.Timeout), s.failure
 			st.files = filesOf(s.cfg.Dir, ledgerAccount, name)
-			st.blocks.dir = filepath.Join(s.cfg.Dir, "jetstream", ledgerAccount, "streams", name, "msgs")
+			st.blocks.dir = filepath.Join(st.files.dir, "msgs")
 		}
 		return st
 	}

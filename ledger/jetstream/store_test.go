@@ -122,6 +122,34 @@ func TestAStoreThatDoesNotAnswerFailed(t *testing.T) {
 	}
 }
 
+// The name of a file is part of what is stored: when the directory cannot be synced, what can be read back may be gone
+// with the power, and no second look settles it.
+func TestAStoreWhoseNamesAreNotSyncedFailed(t *testing.T) {
+	cfg := Config{Dir: t.TempDir()}
+	s := mustOpen(t, cfg)
+	head := fill(t, s.Log(), events.Head{}, 2) // the control: with its directory there, it stores
+	s.Log().stream.blocks.dir = filepath.Join(cfg.Dir, "gone")
+	c, err := logtest.Commit(head, 1, "nameless")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Log().Append(t.Context(), head.Revision, c)
+	wantError(t, err, ledger.ErrUnknownOutcome, "name of a file")
+	wantError(t, err, ledger.ErrStoreFailed)
+	wantError(t, s.StoreFailed(), ledger.ErrStoreFailed)
+	wantError(t, s.Journal().Note(t.Context(), []byte("a note")), ledger.ErrStoreFailed)
+	mustClose(t, s)
+	if closedCleanly(cfg.Dir) {
+		t.Error("closed cleanly")
+	}
+	s = mustOpen(t, cfg)
+	head, err = readAll(t.Context(), s.Log())
+	if err != nil || head != c.Head() {
+		t.Errorf("after opening again the log ends at %+v, %v", head, err)
+	}
+	fill(t, s.Log(), head, 1)
+}
+
 // A journal that lost its end would let keys be answered a second time.
 func TestAShorterJournalIsCorrupt(t *testing.T) {
 	cfg := Config{Dir: t.TempDir()}
