@@ -106,7 +106,7 @@ func (n *Node) Scrub(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.At = events.At(n.config.Clock())
+	s.At = events.At(n.clock.now())
 	if err := report.Err(); err != nil {
 		s.Fault, s.Faulty = report.Faults[0].String(), report.Faults[0].Revision
 		halted := n.Projector.Halt(fmt.Errorf("the scrubber found a fault; \"permledger verify\" says more, \"permledger repair\" mends it: %w", err))
