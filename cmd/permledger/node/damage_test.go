@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -502,4 +503,44 @@ func halted(n *node.Node) <-chan struct{} {
 		}
 	}()
 	return done
+}
+
+// A journal that lost its end lets keys be used again: it is no fork, it is not served, and repair says what is lost.
+func TestRepairAJournalThatIsCut(t *testing.T) {
+	dir := t.TempDir()
+	roles(t, dir, 10)
+	n := open(t, node.Config{Dir: dir})
+	for _, key := range []string{"second", "third"} {
+		ask(t, n, key, 0)
+		ask(t, n, key, 0) // by now the views have indexed it
+	}
+	head := n.Projector.Head()
+	closed(t, n)
+	cutLastRecord(t, filepath.Join(node.LogDir(dir), "jetstream", "LEDGER", "streams", "JOURNAL", "msgs"))
+	if _, err := tryOpen(t, node.Config{Dir: dir}); !errors.Is(err, ledger.ErrCorrupt) || errors.Is(err, node.ErrFork) || !strings.Contains(err.Error(), "JOURNAL") {
+		t.Errorf("opened with %v", err)
+	}
+	plan, kept := repaired(t, dir)
+	if !strings.Contains(plan.Log, "journal") || plan.Views != "" || plan.JournalEntries != 3 || plan.JournalLost != 1 || len(kept) != 1 {
+		t.Errorf("%+v, kept %v", plan, kept)
+	}
+	works(t, dir, head)
+}
+
+// cutLastRecord takes the last message off the one block of a stream, and the index that knows of it away.
+func cutLastRecord(t *testing.T, msgs string) {
+	t.Helper()
+	block := filepath.Join(msgs, "1.blk")
+	b, err := os.ReadFile(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := 0
+	for at := 0; at < len(b); {
+		last = at
+		at += int(binary.LittleEndian.Uint32(b[at:]) &^ (1 << 31)) // the length of a record
+	}
+	if err := errors.Join(os.Truncate(block, int64(last)), os.Remove(filepath.Join(msgs, "index.db"))); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -115,6 +115,9 @@ func (e *Evidence) planJournal(ctx context.Context, r *Repair) error {
 	if err := e.eachNote(ctx, r, func([]byte) error { return nil }); err != nil {
 		return err
 	}
+	if r.Log == "" && r.JournalLost > 0 {
+		r.Log = fmt.Sprintf("the journal has lost %d of its %d entries", r.JournalLost, r.JournalEntries)
+	}
 	if r.Log != "" {
 		return nil
 	}
