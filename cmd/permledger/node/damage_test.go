@@ -544,3 +544,38 @@ func cutLastRecord(t *testing.T, msgs string) {
 		t.Fatal(err)
 	}
 }
+
+// One look at a directory keeps others out of it, whatever is missing there: two repairs would put their halves into
+// each other's place, and a ledger that is begun beside one would be moved away under the feet of those it serves.
+// The control: when the look is over, it opens.
+func TestEvidenceHasTheDirectoryToItself(t *testing.T) {
+	for _, missing := range []string{"", "jetstream", "views"} {
+		t.Run(missing, func(t *testing.T) {
+			dir := t.TempDir()
+			roles(t, dir, 2)
+			if missing != "" {
+				if err := os.RemoveAll(filepath.Join(dir, missing)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			e := evidence(t, dir)
+			if err := os.WriteFile(filepath.Join(dir, "repair.json"), []byte("{}"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, opened := tryOpen(t, node.Config{Dir: dir})
+			_, looked := node.OpenEvidence(t.Context(), node.Config{Dir: dir})
+			_, finished := node.FinishRepair(dir)
+			for what, err := range map[string]error{"opened": opened, "looked into": looked, "repaired": finished} {
+				if !errors.Is(err, ledger.ErrUnavailable) || !strings.Contains(err.Error(), "in use") {
+					t.Errorf("%s beside a look: %v", what, err)
+				}
+			}
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if done, err := node.FinishRepair(dir); !done || err != nil {
+				t.Errorf("control: %t, %v", done, err)
+			}
+		})
+	}
+}

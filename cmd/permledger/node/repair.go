@@ -202,8 +202,17 @@ type pendingRepair struct {
 	Exchanges []exchange `json:"exchanges"`
 }
 
-// FinishRepair puts in place what a repair that was broken off had made anew. done is false when there was none.
+// FinishRepair puts in place what a repair that was broken off had made anew, while nobody else uses the directory.
+// done is false when there was none.
 func FinishRepair(dir string) (done bool, err error) {
+	if !exists(filepath.Join(dir, repairName)) {
+		return false, nil
+	}
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	var p pendingRepair
 	pending, err := readPending(dir, repairName, &p)
 	if err != nil || !pending {
