@@ -445,6 +445,49 @@ func TestScrub(t *testing.T) {
 	works(t, dir, head)
 }
 
+// The scrubber looks at the files of the journal and the feed, too, in which there is no commit. Of the journal repair
+// saves what it can; the feed is made anew when it is taken away. The control: a walk over the commits finds nothing.
+func TestScrubOfWhatIsNoCommit(t *testing.T) {
+	for name, tt := range map[string]struct {
+		files, word string // what is damaged
+		mend        func(t *testing.T, dir, files string)
+	}{
+		"JOURNAL": {"LEDGER/streams/JOURNAL", "no-such-role", func(t *testing.T, dir, _ string) { repaired(t, dir) }},
+		"EVENTS": {"FEED/streams/EVENTS", "role-003", func(t *testing.T, _, files string) {
+			if err := os.RemoveAll(files); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			roles(t, dir, 8)
+			n := open(t, node.Config{Dir: dir, ScrubInterval: -1})
+			head, files := n.Projector.Head(), filepath.Join(node.LogDir(dir), "jetstream", tt.files)
+			tamper(t, files, tt.word, strings.ToUpper(tt.word))
+			if report, err := n.Verify(t.Context(), audit.Verification{}); err != nil || !report.Whole() {
+				t.Errorf("control: %+v, %v", report, err)
+			}
+			if err := n.Scrub(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if s := n.Scrubbed(); !strings.Contains(s.Fault, name) || n.Ready() == nil {
+				t.Errorf("%+v, ready: %v", s, n.Ready())
+			}
+			closed(t, n)
+			if _, err := tryOpen(t, node.Config{Dir: dir}); !errors.Is(err, ledger.ErrCorrupt) {
+				t.Errorf("restarted: %v", err)
+			}
+			tt.mend(t, dir, files)
+			n = open(t, node.Config{Dir: dir})
+			published(t, n)
+			if n.Projector.Head() != head {
+				t.Errorf("the ledger ends at %+v, it had %+v", n.Projector.Head(), head)
+			}
+		})
+	}
+}
+
 // A verification beside a ledger that writes is of one moment, and finds nothing in a ledger that is whole; and the
 // scrubber, on its timer, halts one that is not.
 func TestVerifyAndScrubBesideWrites(t *testing.T) {
