@@ -570,6 +570,25 @@ func TestRepairAJournalThatIsCut(t *testing.T) {
 	works(t, dir, head)
 }
 
+// What somebody published to the journal past the ledger, and is no answer, keeps it from being served until repair has
+// taken it out.
+func TestRepairAJournalWithAForeignEntry(t *testing.T) {
+	dir := t.TempDir()
+	head := roles(t, dir, 8)
+	n := open(t, node.Config{Dir: dir})
+	if err := n.Server.Journal().Note(t.Context(), []byte("no answer")); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, n)
+	if _, err := tryOpen(t, node.Config{Dir: dir}); !errors.Is(err, ledger.ErrCorrupt) || !strings.Contains(err.Error(), "journal entry 2") {
+		t.Errorf("opened with %v", err)
+	}
+	if plan, _ := repaired(t, dir); plan.JournalEntries != 2 || plan.JournalLost != 1 || plan.Views != "" {
+		t.Errorf("%+v", plan)
+	}
+	works(t, dir, head)
+}
+
 // cutLastRecord takes the last message off the one block of a stream, and the index that knows of it away.
 func cutLastRecord(t *testing.T, msgs string) {
 	t.Helper()

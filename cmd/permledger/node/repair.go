@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -129,7 +130,7 @@ func (e *Evidence) planJournal(ctx context.Context, r *Repair) error {
 	return nil
 }
 
-// lostNote takes the place of an entry of the journal that cannot be read. The views remember how many entries they
+// lostNote takes the place of an entry of the journal that cannot be read, or that is no answer: somebody published it. The views remember how many entries they
 // have indexed, so the others must keep their numbers. It is an answer without a key, which indexes nothing.
 var lostNote = []byte("{}")
 
@@ -154,7 +155,12 @@ func (e *Evidence) eachNote(ctx context.Context, r *Repair, each func([]byte) er
 				if err = failed; err != nil {
 					break
 				}
-				if failed := each(note.Bytes); failed != nil {
+				entry := note.Bytes
+				if json.Unmarshal(entry, &events.Answer{}) != nil {
+					entry = lostNote
+					r.JournalLost++
+				}
+				if failed := each(entry); failed != nil {
 					return failed
 				}
 				next++
