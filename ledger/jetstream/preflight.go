@@ -33,7 +33,7 @@ func Examine(ctx context.Context, cfg Config) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := settle(s.cfg.Dir); err != nil {
+	if err := settle(s.cfg.Dir, s.cfg.Logger); err != nil {
 		return err
 	}
 	if err := s.embed(); err != nil {

@@ -101,7 +101,7 @@ func (s *Server) openStore(ctx context.Context) error {
 		return err
 	}
 	if !clean {
-		if err := settle(s.cfg.Dir); err != nil {
+		if err := settle(s.cfg.Dir, s.cfg.Logger); err != nil {
 			return err
 		}
 		if err := s.preflight(ctx); err != nil {

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -192,7 +194,13 @@ func TestATornRecordIsHarmless(t *testing.T) {
 	last := whole[len(whole)/4*3:]
 	for _, tail := range [][]byte{last[:1], last[:30], last[:len(last)-9], make([]byte, 500)} {
 		cfg := torn(tail)
+		var said bytes.Buffer
+		cfg.Logger = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		s := mustOpen(t, cfg)
+		if !strings.Contains(said.String(), fmt.Sprintf("stream=LEDGER bytes=%d ", len(tail))) {
+			t.Errorf("%d bytes are cut off, and it says %q", len(tail), said.String())
+		}
+		cfg.Logger = nil
 		if got, err := readAll(t.Context(), s.Log()); err != nil || got != head {
 			t.Errorf("%d bytes of a record more: the log ends at %+v, %v", len(tail), got, err)
 		}
