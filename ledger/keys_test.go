@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/permledger/permledger/events"
@@ -96,6 +97,53 @@ func TestWithoutItsKeyALedgerIsNotWritten(t *testing.T) {
 	if s := r.Status(); s.Ready || s.Head != before {
 		t.Errorf("status %+v", s)
 	}
+	// A request that has nothing to record needs no key, and makes nobody believe that the next one is stored.
+	if err := r.Notice(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if s := r.Status(); s.Ready {
+		t.Errorf("without its key the ledger is ready: %+v", s)
+	}
+}
+
+// Another process replaces the key and shares it later: until then the ledger is not ready, though nobody asks it
+// for anything, and then it is, without a restart.
+func TestAKeyReplacedByAnotherProcess(t *testing.T) {
+	log, shared := memlog.Open(memlog.Config{}), &sharedRing{}
+	shared.add(key(1))
+	ours := openRig(t, log, func(c *ledger.Config) { c.Keys = shared })
+	ours.must(ledger.CreateRole{Role: "ours"})
+	theirs := openRig(t, log, withKeys(key(1), key(2)))
+	theirs.must(ledger.RotateKey{Key: key(2).Public()})
+	if _, err := ours.Submit(t.Context(), request(ledger.CreateRole{Role: "unsignable"})); !errors.Is(err, ledger.ErrNoKey) {
+		t.Errorf("submitted: %v", err)
+	}
+	if err := ours.Notice(t.Context()); err != nil || ours.Status().Ready {
+		t.Errorf("without the new key: %+v, %v", ours.Status(), err)
+	}
+	shared.add(key(2))
+	if err := ours.Notice(t.Context()); err != nil || !ours.Status().Ready {
+		t.Errorf("with the new key: %+v, %v", ours.Status(), err)
+	}
+	ours.must(ledger.CreateRole{Role: "ours-again"})
+}
+
+// sharedRing is a keyring that another process adds to.
+type sharedRing struct {
+	mu sync.Mutex
+	ring
+}
+
+func (s *sharedRing) add(k events.PrivateKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ring = append(s.ring, k)
+}
+
+func (s *sharedRing) Signer(want events.PublicKey) (events.Signer, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ring.Signer(want)
 }
 
 // What reached the log past the ledger is no commit, though it is well-formed and chained and its writer knows

@@ -71,8 +71,9 @@ func allTakeAway(commands []Command) bool {
 	return true
 }
 
-// takesAway reports whether a command can only make somebody hold less, or is what an operator does in need. CorrectValidity is none: it may as
-// well prolong. A start or end that has come takes nothing away that its own time has not taken already.
+// takesAway reports whether a command can only make somebody hold less, or is what an operator does in need.
+// CorrectValidity is none: it may as well prolong. A start or end that has come takes nothing away that its own
+// time has not taken already.
 func takesAway(c Command) bool {
 	switch c.(type) {
 	case DeleteTenant, RemoveAdministrator, DeleteRole, RemoveRolePermission, ExcludeRole, DeleteGroup, RemoveMember,

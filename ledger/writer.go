@@ -212,8 +212,13 @@ func (w *writer) cycle(ctx context.Context) {
 }
 
 // healthy makes the ledger ready after a cycle that went well. After an append that was not taken it takes
-// another one, or at least a log that answers.
+// another one, or at least a log that answers; and always the key with which the next commit is signed, which
+// somebody else may have replaced.
 func (w *writer) healthy(ctx context.Context, appended bool) {
+	if _, err := w.cfg.signer(w.views.Head()); err != nil {
+		w.status.notReady(err.Error())
+		return
+	}
 	if w.failed && !appended {
 		if _, err := w.log.Last(ctx); err != nil {
 			return

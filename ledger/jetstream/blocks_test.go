@@ -71,7 +71,7 @@ func TestBlockFormat(t *testing.T) {
 	if err != nil || len(all) != 2 {
 		t.Errorf("streams %+v, %v", all, err)
 	}
-	if end, err := filesOf(cfg.Dir, ledgerAccount, "JOURNAL").check(); end != (extent{last: 1}) || err != nil {
+	if end, err := filesOf(cfg.Dir, ledgerAccount, "JOURNAL").check(t.Context()); end != (extent{last: 1}) || err != nil {
 		t.Errorf("the journal ends at %+v, %v", end, err)
 	}
 	for _, from := range []uint64{1, 2, 150, 299, 300} { // every message, wherever the looking begins
@@ -114,7 +114,7 @@ func TestEveryBitOfABlockCounts(t *testing.T) {
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		end, err := files.check()
+		end, err := files.check(t.Context())
 		if err != nil && !errors.Is(err, ledger.ErrCorrupt) {
 			t.Fatal(err)
 		}

@@ -73,5 +73,5 @@
 // # Known holes
 //
 // BUG(jetstream): Readers of the feed reach the server directly. A block of EVENTS that goes bad while the
-// server runs, and is not the last one, is met by the server first; Server.CheckFiles on a timer finds it sooner.
+// server runs, and is not the last one, is met by the server first, unless Server.CheckFiles, which the scrubber calls, found it before.
 package jetstream

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -136,12 +137,12 @@ type extent struct {
 }
 
 // check looks at every record of every block.
-func (f *streamFiles) check() (extent, error) {
+func (f *streamFiles) check(ctx context.Context) (extent, error) {
 	blocks, err := f.blocks()
 	if err != nil {
 		return extent{}, err
 	}
-	return f.checkBlocks(blocks, 1)
+	return f.checkBlocks(ctx, blocks, 1)
 }
 
 // checkEnd looks at the last block that has a record: the one the server goes on writing.
@@ -153,7 +154,7 @@ func (f *streamFiles) checkEnd() (extent, error) {
 			return extent{}, err
 		}
 		if ok {
-			return f.checkBlocks(blocks[at:], first)
+			return f.checkBlocks(context.Background(), blocks[at:], first) // it is one, or an empty one after it
 		}
 	}
 	return extent{}, err
@@ -162,9 +163,12 @@ func (f *streamFiles) checkEnd() (extent, error) {
 // checkBlocks looks at every record of blocks, which must begin with a sequence. Only the last may end with
 // bytes that are no record: a record that was never acknowledged, because the disk did not have all of it. If
 // it was and is damaged, the caller knows that the stream was longer.
-func (f *streamFiles) checkBlocks(blocks []block, next uint64) (extent, error) {
+func (f *streamFiles) checkBlocks(ctx context.Context, blocks []block, next uint64) (extent, error) {
 	torn := 0
 	for _, b := range blocks {
+		if ctx.Err() != nil {
+			return extent{}, ctx.Err()
+		}
 		buf, err := b.read()
 		if err != nil {
 			return extent{}, err

@@ -29,11 +29,11 @@ func Examine(ctx context.Context, cfg Config) (err error) {
 	if err := s.lock(); err != nil {
 		return err
 	}
-	ends, err := checkAll(s.cfg.Dir)
+	ends, err := checkAll(ctx, s.cfg.Dir)
 	if err != nil {
 		return err
 	}
-	if err := settle(s.cfg.Dir); err != nil {
+	if err := settle(s.cfg.Dir, s.cfg.Logger); err != nil {
 		return err
 	}
 	if err := s.embed(); err != nil {
@@ -52,14 +52,14 @@ func Examine(ctx context.Context, cfg Config) (err error) {
 }
 
 // checkAll looks at every block of every stream and says where each stream ends.
-func checkAll(dir string) (map[string]uint64, error) {
+func checkAll(ctx context.Context, dir string) (map[string]uint64, error) {
 	streams, err := allStreams(dir)
 	if err != nil {
 		return nil, err
 	}
 	ends := map[string]uint64{}
 	for _, f := range streams {
-		end, err := f.check()
+		end, err := f.check(ctx)
 		if err != nil && f.name == feedStream {
 			return nil, fmt.Errorf("%w; that is the feed, which is made from the log again when %s is removed", err, f.dir)
 		}

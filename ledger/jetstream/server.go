@@ -101,7 +101,7 @@ func (s *Server) openStore(ctx context.Context) error {
 		return err
 	}
 	if !clean {
-		if err := settle(s.cfg.Dir); err != nil {
+		if err := settle(s.cfg.Dir, s.cfg.Logger); err != nil {
 			return err
 		}
 		if err := s.preflight(ctx); err != nil {
@@ -279,7 +279,7 @@ func (s *Server) streams() (commits, entries *stream, err error) {
 		if s.embedded != nil {
 			st.patience, st.failure = max(s.cfg.Patience, s.cfg.Timeout), s.failure
 			st.files = filesOf(s.cfg.Dir, ledgerAccount, name)
-			st.blocks.dir = filepath.Join(s.cfg.Dir, "jetstream", ledgerAccount, "streams", name, "msgs")
+			st.blocks.dir = filepath.Join(st.files.dir, "msgs")
 		}
 		return st
 	}
@@ -388,13 +388,23 @@ func (s *Server) Check(ctx context.Context) error {
 func (s *Server) StoreFailed() error { return s.failure.err() }
 
 // CheckFiles looks at every block of every stream of the embedded server, the feed's too, without the server:
-// each message must be whole and follow the one before it. Nothing is changed. What is written meanwhile may
+// each message must be whole and follow the one before it, up to the last one that was acknowledged. Nothing is changed. What is written meanwhile may
 // be seen or not. With an external server it does nothing.
-func (s *Server) CheckFiles() error {
+//
+//   - ledger.ErrCorrupt: a message is damaged or missing, and it says where.
+//   - ledger.ErrUnavailable: a file cannot be read, or is gone because the feed is being made anew.
+func (s *Server) CheckFiles(ctx context.Context) error {
 	if s.embedded == nil {
 		return nil
 	}
-	_, err := checkAll(s.cfg.Dir)
+	known := []*stream{s.log.stream, s.journal.stream}
+	least := []uint64{known[0].seen.Load(), known[1].seen.Load()} // before the look: what is stored meanwhile may be in it or not
+	ends, err := checkAll(ctx, s.cfg.Dir)
+	for i, one := range known {
+		if last := ends[one.name()]; err == nil && last < least[i] {
+			err = tooShort(one.name(), least[i], last)
+		}
+	}
 	return err
 }
 

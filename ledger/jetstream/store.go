@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -135,18 +136,19 @@ func tooShort(stream string, known, last uint64) error {
 // are in is written anew. A crash before the rename leaves the old block, one after it the new block.
 //
 // The new block is without the part of a record that may stand at its end. It was never acknowledged, and the
-// server would cut it off without a word. Here it is kept in a file beside the store, should it have been more.
-func settle(dir string) error {
+// server would cut it off without a word. Here it is kept in a file beside the store, should it have been more,
+// and said.
+func settle(dir string, log *slog.Logger) error {
 	streams, err := allStreams(dir)
 	for _, f := range streams {
 		if err == nil {
-			err = f.settle(dir)
+			err = f.settle(dir, log)
 		}
 	}
 	return err
 }
 
-func (f *streamFiles) settle(dir string) error {
+func (f *streamFiles) settle(dir string, log *slog.Logger) error {
 	blocks, err := f.blocks()
 	if err != nil || len(blocks) == 0 {
 		return err
@@ -162,7 +164,9 @@ func (f *streamFiles) settle(dir string) error {
 	}
 	whole := len(buf) - rest
 	if rest > 0 {
-		err = writeSynced(dir, filepath.Join(dir, fmt.Sprintf("torn-%s-%d-%d", f.name, last.n, whole)), buf[whole:])
+		aside := filepath.Join(dir, fmt.Sprintf("torn-%s-%d-%d", f.name, last.n, whole))
+		log.Warn("a stream ends with a message of which the disk has only a part", "stream", f.name, "bytes", rest, "kept", aside)
+		err = writeSynced(dir, aside, buf[whole:])
 	}
 	if err == nil {
 		err = writeSynced(dir, last.path, buf[:whole])

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,6 +124,34 @@ func TestAStoreThatDoesNotAnswerFailed(t *testing.T) {
 	}
 }
 
+// The name of a file is part of what is stored: when the directory cannot be synced, what can be read back may be gone
+// with the power, and no second look settles it.
+func TestAStoreWhoseNamesAreNotSyncedFailed(t *testing.T) {
+	cfg := Config{Dir: t.TempDir()}
+	s := mustOpen(t, cfg)
+	head := fill(t, s.Log(), events.Head{}, 2) // the control: with its directory there, it stores
+	s.Log().stream.blocks.dir = filepath.Join(cfg.Dir, "gone")
+	c, err := logtest.Commit(head, 1, "nameless")
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Log().Append(t.Context(), head.Revision, c)
+	wantError(t, err, ledger.ErrUnknownOutcome, "name of a file")
+	wantError(t, err, ledger.ErrStoreFailed)
+	wantError(t, s.StoreFailed(), ledger.ErrStoreFailed)
+	wantError(t, s.Journal().Note(t.Context(), []byte("a note")), ledger.ErrStoreFailed)
+	mustClose(t, s)
+	if closedCleanly(cfg.Dir) {
+		t.Error("closed cleanly")
+	}
+	s = mustOpen(t, cfg)
+	head, err = readAll(t.Context(), s.Log())
+	if err != nil || head != c.Head() {
+		t.Errorf("after opening again the log ends at %+v, %v", head, err)
+	}
+	fill(t, s.Log(), head, 1)
+}
+
 // A journal that lost its end would let keys be answered a second time.
 func TestAShorterJournalIsCorrupt(t *testing.T) {
 	cfg := Config{Dir: t.TempDir()}
@@ -164,7 +194,13 @@ func TestATornRecordIsHarmless(t *testing.T) {
 	last := whole[len(whole)/4*3:]
 	for _, tail := range [][]byte{last[:1], last[:30], last[:len(last)-9], make([]byte, 500)} {
 		cfg := torn(tail)
+		var said bytes.Buffer
+		cfg.Logger = slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelWarn}))
 		s := mustOpen(t, cfg)
+		if !strings.Contains(said.String(), fmt.Sprintf("stream=LEDGER bytes=%d ", len(tail))) {
+			t.Errorf("%d bytes are cut off, and it says %q", len(tail), said.String())
+		}
+		cfg.Logger = nil
 		if got, err := readAll(t.Context(), s.Log()); err != nil || got != head {
 			t.Errorf("%d bytes of a record more: the log ends at %+v, %v", len(tail), got, err)
 		}

@@ -229,8 +229,9 @@ func (s *stream) publish(ctx context.Context, data []byte, opts ...natsjs.Publis
 		}
 		return 0, s.publishError(err)
 	}
-	if err := s.blocks.settle(); err != nil {
-		return 0, fmt.Errorf("%w: stored, in a file whose name may not be: %w", ledger.ErrUnknownOutcome, err)
+	if err := s.blocks.settle(); err != nil { // the message can be read back, which proves nothing of its file's name
+		s.failure.fail(fmt.Errorf("the name of a file may not be on the disk: %w", err))
+		return 0, fmt.Errorf("%w: %w", ledger.ErrUnknownOutcome, s.failure.err())
 	}
 	s.saw(ack.Sequence)
 	return ack.Sequence, nil

@@ -62,7 +62,7 @@ type Checkpoints struct {
 // openCheckpoints holds what was signed before against the ledger, and signs how it is now.
 func (n *Node) openCheckpoints(ctx context.Context) error {
 	c := &Checkpoints{
-		projector: n.Projector, trail: n.Audit, keys: n.keys, clock: n.config.Clock, logger: n.config.Logger,
+		projector: n.Projector, trail: n.Audit, keys: n.keys, clock: n.clock.now, logger: n.config.Logger,
 		every: events.Position(n.config.CheckpointEvents), interval: n.config.CheckpointInterval, changed: make(chan struct{}),
 	}
 	if n.config.WitnessPolicy != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/ledger"
 	"github.com/permledger/permledger/projections/access"
+	"github.com/permledger/permledger/projections/audit/checkpoint"
 )
 
 // world is a wall clock and the time that passes, which are two things.
@@ -394,5 +395,34 @@ func TestClockFarAheadAtTheStart(t *testing.T) {
 	d = openDesk(t, w, dir, func(c *Config) { c.MaxClockGap = -1 })
 	if !d.allowed(d.Access, "future") {
 		t.Error("control: told to believe it, it does")
+	}
+}
+
+// A checkpoint is signed for ever, and none says an earlier time than the one before. So a wall clock that is set
+// years ahead, and back again, is in none of them. The control: the time that passes is.
+func TestCheckpointsDoNotBelieveAClockThatIsSet(t *testing.T) {
+	w := newWorld()
+	d := openDesk(t, w, "")
+	signedAt := func() time.Time {
+		t.Helper()
+		signed, err := d.Checkpoints.Sign(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cp, err := checkpoint.Parse(signed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cp.At.Time()
+	}
+	for _, step := range []struct {
+		what string
+		set  time.Duration
+	}{{"right", 0}, {"ahead", 10 * 365 * 24 * time.Hour}, {"right again", -10 * 365 * 24 * time.Hour}, {"back", -time.Hour}} {
+		w.set(step.set)
+		w.pass(10 * time.Second)
+		if at, want := signedAt(), noon.Add(w.passed-newWorld().passed); !at.Equal(want) {
+			t.Errorf("%s: signed at %s, want %s", step.what, at, want)
+		}
 	}
 }

@@ -444,6 +444,49 @@ func TestScrub(t *testing.T) {
 	works(t, dir, head)
 }
 
+// The scrubber looks at the files of the journal and the feed, too, in which there is no commit. Of the journal repair
+// saves what it can; the feed is made anew when it is taken away. The control: a walk over the commits finds nothing.
+func TestScrubOfWhatIsNoCommit(t *testing.T) {
+	for name, tt := range map[string]struct {
+		files, word string // what is damaged
+		mend        func(t *testing.T, dir, files string)
+	}{
+		"JOURNAL": {"LEDGER/streams/JOURNAL", "no-such-role", func(t *testing.T, dir, _ string) { repaired(t, dir) }},
+		"EVENTS": {"FEED/streams/EVENTS", "role-003", func(t *testing.T, _, files string) {
+			if err := os.RemoveAll(files); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			roles(t, dir, 8)
+			n := open(t, node.Config{Dir: dir, ScrubInterval: -1})
+			head, files := n.Projector.Head(), filepath.Join(node.LogDir(dir), "jetstream", tt.files)
+			tamper(t, files, tt.word, strings.ToUpper(tt.word))
+			if report, err := n.Verify(t.Context(), audit.Verification{}); err != nil || !report.Whole() {
+				t.Errorf("control: %+v, %v", report, err)
+			}
+			if err := n.Scrub(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if s := n.Scrubbed(); !strings.Contains(s.Fault, name) || n.Ready() == nil {
+				t.Errorf("%+v, ready: %v", s, n.Ready())
+			}
+			closed(t, n)
+			if _, err := tryOpen(t, node.Config{Dir: dir}); !errors.Is(err, ledger.ErrCorrupt) {
+				t.Errorf("restarted: %v", err)
+			}
+			tt.mend(t, dir, files)
+			n = open(t, node.Config{Dir: dir})
+			published(t, n)
+			if n.Projector.Head() != head {
+				t.Errorf("the ledger ends at %+v, it had %+v", n.Projector.Head(), head)
+			}
+		})
+	}
+}
+
 // A verification beside a ledger that writes is of one moment, and finds nothing in a ledger that is whole; and the
 // scrubber, on its timer, halts one that is not.
 func TestVerifyAndScrubBesideWrites(t *testing.T) {
@@ -502,4 +545,39 @@ func halted(n *node.Node) <-chan struct{} {
 		}
 	}()
 	return done
+}
+
+// One look at a directory keeps others out of it, whatever is missing there: two repairs would put their halves into
+// each other's place, and a ledger that is begun beside one would be moved away under the feet of those it serves.
+// The control: when the look is over, it opens.
+func TestEvidenceHasTheDirectoryToItself(t *testing.T) {
+	for _, missing := range []string{"", "jetstream", "views"} {
+		t.Run(missing, func(t *testing.T) {
+			dir := t.TempDir()
+			roles(t, dir, 2)
+			if missing != "" {
+				if err := os.RemoveAll(filepath.Join(dir, missing)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			e := evidence(t, dir)
+			if err := os.WriteFile(filepath.Join(dir, "repair.json"), []byte("{}"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, opened := tryOpen(t, node.Config{Dir: dir})
+			_, looked := node.OpenEvidence(t.Context(), node.Config{Dir: dir})
+			_, finished := node.FinishRepair(dir)
+			for what, err := range map[string]error{"opened": opened, "looked into": looked, "repaired": finished} {
+				if !errors.Is(err, ledger.ErrUnavailable) || !strings.Contains(err.Error(), "in use") {
+					t.Errorf("%s beside a look: %v", what, err)
+				}
+			}
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if done, err := node.FinishRepair(dir); !done || err != nil {
+				t.Errorf("control: %t, %v", done, err)
+			}
+		})
+	}
 }

@@ -47,12 +47,17 @@ func OpenEvidence(ctx context.Context, cfg Config) (_ *Evidence, err error) {
 			err = errors.Join(err, e.Close())
 		}
 	}()
+	unlock, err := lockDir(cfg.Dir) // first: it tells a directory in use from a damaged one
+	if err != nil {
+		return nil, err
+	}
+	e.onClose(unlock)
 	m, err := readMark(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
 	e.Mark = m.Mark
-	if err := e.openLog(ctx); err != nil { // first: its lock tells a directory in use from a damaged one
+	if err := e.openLog(ctx); err != nil {
 		return nil, err
 	}
 	return e, e.openViews()

@@ -71,7 +71,7 @@ func tooShort(ctx context.Context, cfg jetstream.Config, known events.Mark, err 
 		return err
 	}
 	last, looked := s.Log().Last(ctx)
-	if looked != nil {
+	if looked != nil || last >= known.Revision { // then it is the journal that ends early, and no other history
 		return err
 	}
 	return fmt.Errorf("%w: the log ends at revision %d of ledger %s: %w", ErrFork, last, ledgerOf(ctx, s.Log()), err)

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -115,6 +116,9 @@ func (e *Evidence) planJournal(ctx context.Context, r *Repair) error {
 	if err := e.eachNote(ctx, r, func([]byte) error { return nil }); err != nil {
 		return err
 	}
+	if r.Log == "" && r.JournalLost > 0 {
+		r.Log = fmt.Sprintf("the journal has lost %d of its %d entries", r.JournalLost, r.JournalEntries)
+	}
 	if r.Log != "" {
 		return nil
 	}
@@ -126,7 +130,7 @@ func (e *Evidence) planJournal(ctx context.Context, r *Repair) error {
 	return nil
 }
 
-// lostNote takes the place of an entry of the journal that cannot be read. The views remember how many entries they
+// lostNote takes the place of an entry of the journal that cannot be read, or that is no answer: somebody published it. The views remember how many entries they
 // have indexed, so the others must keep their numbers. It is an answer without a key, which indexes nothing.
 var lostNote = []byte("{}")
 
@@ -151,7 +155,12 @@ func (e *Evidence) eachNote(ctx context.Context, r *Repair, each func([]byte) er
 				if err = failed; err != nil {
 					break
 				}
-				if failed := each(note.Bytes); failed != nil {
+				entry := note.Bytes
+				if json.Unmarshal(entry, &events.Answer{}) != nil {
+					entry = lostNote
+					r.JournalLost++
+				}
+				if failed := each(entry); failed != nil {
 					return failed
 				}
 				next++
@@ -199,8 +208,17 @@ type pendingRepair struct {
 	Exchanges []exchange `json:"exchanges"`
 }
 
-// FinishRepair puts in place what a repair that was broken off had made anew. done is false when there was none.
+// FinishRepair puts in place what a repair that was broken off had made anew, while nobody else uses the directory.
+// done is false when there was none.
 func FinishRepair(dir string) (done bool, err error) {
+	if !exists(filepath.Join(dir, repairName)) {
+		return false, nil
+	}
+	unlock, err := lockDir(dir)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
 	var p pendingRepair
 	pending, err := readPending(dir, repairName, &p)
 	if err != nil || !pending {

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
+	"path/filepath"
 
-	"github.com/permledger/permledger/cmd/permledger/durable"
 	"github.com/permledger/permledger/projections"
 	"github.com/permledger/permledger/projections/pebblekv"
 )
@@ -60,22 +58,16 @@ func (n *Node) tryStore(dir string) error {
 // moveAside keeps the views under another name, for whoever wants to find out what happened to them. It is one
 // rename: after a crash they are in the one place or in the other, and what is in no place is made from the log.
 func (n *Node) moveAside(dir string, why error) error {
-	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
+	if !exists(dir) {
 		return nil
 	}
-	for i := 1; ; i++ {
-		aside := fmt.Sprintf("%s.damaged-%d", dir, i)
-		if _, err := os.Lstat(aside); err == nil {
-			continue
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("move the views aside: %w", err)
-		}
-		if err := os.Rename(dir, aside); err != nil {
-			return fmt.Errorf("move the views aside: %w", err)
-		}
-		n.Replaced, n.Aside = why, aside
-		return durable.SyncDir(n.config.Dir)
+	in, name := filepath.Split(dir)
+	aside := filepath.Join(in, unused(in, name, "damaged"))
+	if err := rename(dir, aside); err != nil {
+		return fmt.Errorf("move the views aside: %w", err)
 	}
+	n.Replaced, n.Aside = why, aside
+	return nil
 }
 
 // ReadViews reads every row of the views, and so every block of their files: damage that nobody met yet is met.

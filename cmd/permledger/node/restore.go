@@ -144,7 +144,7 @@ func (cfg RestoreConfig) keysDir() string {
 }
 
 // keptAside is what was damaged or given up, see the package comment.
-var keptAside = regexp.MustCompile(`\.(damaged|fork)-[0-9]+$`)
+var keptAside = regexp.MustCompile(`\.(damaged|fork)-[0-9]+(\.json)?$`)
 
 // onlyRemains refuses a directory that holds a ledger, or what is none of a ledger's.
 func onlyRemains(dir string) error {

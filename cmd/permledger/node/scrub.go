@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
@@ -30,7 +31,7 @@ type Scrubbed struct {
 	At       events.Instant  `json:"at,omitzero"`      // when the last stride ended
 	Passes   uint64          `json:"passes,omitempty"` // over the whole ledger, since the first start
 	Fault    string          `json:"fault,omitempty"`  // what was found, at Revision+1 or before
-	Faulty   events.Revision `json:"faulty,omitempty"` // where
+	Faulty   events.Revision `json:"faulty,omitempty"` // where; 0: in a file that the feed or the journal has
 }
 
 type scrubber struct {
@@ -106,18 +107,42 @@ func (n *Node) Scrub(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.At = events.At(n.config.Clock())
+	s.At = events.At(n.clock.now())
 	if err := report.Err(); err != nil {
 		s.Fault, s.Faulty = report.Faults[0].String(), report.Faults[0].Revision
-		halted := n.Projector.Halt(fmt.Errorf("the scrubber found a fault; \"permledger verify\" says more, \"permledger repair\" mends it: %w", err))
-		n.config.Logger.Error("the ledger is not what it was", "error", halted)
-		return n.setScrubbed(s)
+		return n.foundFault(s, err)
+	}
+	if to == 0 { // the pass is over
+		err := n.checkFiles(ctx)
+		if errors.Is(err, ledger.ErrCorrupt) {
+			s.Fault = err.Error()
+			return n.foundFault(s, err)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	s.Revision = report.Head.Revision
 	if to == 0 {
 		s.Passes++
 	}
 	return n.setScrubbed(s)
+}
+
+// foundFault halts the projector, and keeps what was found.
+func (n *Node) foundFault(s Scrubbed, fault error) error {
+	halted := n.Projector.Halt(fmt.Errorf("the scrubber found a fault; \"permledger verify\" says more, \"permledger repair\" mends it: %w", fault))
+	n.config.Logger.Error("the ledger is not what it was", "error", halted)
+	return n.setScrubbed(s)
+}
+
+// checkFiles looks at what else is in the store of the log: the journal and the feed, which no walk over commits
+// reads, and the blocks of the log as the server would meet them.
+func (n *Node) checkFiles(ctx context.Context) error {
+	if n.Server == nil {
+		return nil
+	}
+	return n.Server.CheckFiles(ctx)
 }
 
 // rescrub goes on where the scrubber was. What it found must not be there any more.
@@ -135,8 +160,14 @@ func (n *Node) rescrub(ctx context.Context) error {
 	}
 	if s.Fault != "" {
 		report, err := n.Verify(ctx, audit.Verification{From: s.Faulty, To: s.Faulty})
-		if err == nil && !report.Whole() {
-			err = fmt.Errorf("%w: the scrubber found a fault, and it is still there; \"permledger repair\" mends it: %w", ledger.ErrCorrupt, report.Err())
+		if err == nil {
+			err = report.Err()
+		}
+		if err == nil {
+			err = n.checkFiles(ctx)
+		}
+		if !report.Whole() || errors.Is(err, ledger.ErrCorrupt) {
+			err = fmt.Errorf("%w: the scrubber found a fault, and it is still there; \"permledger repair\" mends it: %w", ledger.ErrCorrupt, err)
 		}
 		if err != nil {
 			return err
