@@ -54,7 +54,8 @@ func (w *writer) start(ctx context.Context) error {
 			return fmt.Errorf("begin the ledger: %w", err)
 		}
 	}
-	if err := w.announce(ctx); err != nil {
+	// Without room or a sound clock the key waits for another start; questions do not.
+	if err := w.announce(ctx); err != nil && !errors.Is(err, ErrNoSpace) && !errors.Is(err, ErrClock) {
 		return fmt.Errorf("announce the ledger's key: %w", err)
 	}
 	if _, err := w.cfg.signer(w.views.Head()); err != nil {

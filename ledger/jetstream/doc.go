@@ -73,5 +73,8 @@
 // # Known holes
 //
 // BUG(jetstream): Readers of the feed reach the server directly. A block of EVENTS that goes bad while the
-// server runs, and is not the last one, is met by the server first, unless Server.CheckFiles, which the scrubber calls, found it before.
+// server runs, and is not the last one, is met by the server first, unless Server.CheckFiles, which the
+// scrubber calls, found it before. So is a part of the block that is being written, of any stream, that goes
+// bad after it was looked at: the server reads a block as a whole. In both cases the process may die of it; the
+// next start looks at everything first.
 package jetstream

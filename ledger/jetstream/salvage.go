@@ -22,6 +22,10 @@ type remains struct {
 
 type place struct{ block, offset int }
 
+// farthest is how far beyond the highest sequence a whole record may be to be believed: whoever asks for all up
+// to the last is not to ask for a billion because somebody wrote a number. 2^24 records are more than 1 GiB.
+const farthest = 1 << 24
+
 // remains reads the files of a stream; nil when there are none.
 func (f *streamFiles) remains() (*remains, error) {
 	blocks, err := f.blocks()
@@ -43,7 +47,7 @@ func (f *streamFiles) remains() (*remains, error) {
 				at, ok = b.anotherAfter(buf, at)
 				continue
 			}
-			if rec.seq < tombstoneBit {
+			if rec.seq < tombstoneBit && rec.seq <= r.last+farthest {
 				r.at[rec.seq] = place{i, at}
 				r.last = max(r.last, rec.seq)
 			}
@@ -111,5 +115,9 @@ func (s *Server) checkRemains(ctx context.Context) error {
 	}
 	cfg := s.cfg
 	cfg.Salvage = false
-	return errors.Join(Examine(ctx, cfg), s.lock())
+	look := Examine
+	if cfg.Preflight != nil { // in a process whose memory is bounded
+		look = func(ctx context.Context, cfg Config) error { return cfg.Preflight(ctx, cfg.Dir) }
+	}
+	return errors.Join(look(ctx, cfg), s.lock())
 }

@@ -79,7 +79,7 @@ func (e *Evidence) Close() error {
 func (c Config) logConfig(dir string) jetstream.Config {
 	return jetstream.Config{
 		Dir: dir, URL: c.NATSURL, CredentialsFile: c.NATSCredentialsFile, User: c.NATSUser, Password: c.NATSPassword,
-		Replicas: c.NATSReplicas, Logger: c.Logger,
+		Replicas: c.NATSReplicas, Logger: c.Logger, Preflight: c.Preflight,
 	}
 }
 

@@ -31,11 +31,12 @@ func readMark(dir string) (m mark, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
 	}
-	if err == nil {
-		err = json.Unmarshal(b, &m)
-	}
 	if err != nil {
 		return m, fmt.Errorf("read the mark: %w", err)
+	}
+	if err := json.Unmarshal(b, &m); err != nil {
+		return mark{}, fmt.Errorf("%w: %s is damaged (%w); the views and the checkpoint remember the same, so it may be put aside",
+			ledger.ErrCorrupt, markFile(dir), err)
 	}
 	return m, nil
 }
