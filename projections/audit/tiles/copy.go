@@ -41,7 +41,7 @@ func Copy(ctx context.Context, dir string, signed []byte, from Fetch) (Copied, e
 		return c.out, err
 	}
 	c.saving = true
-	for _, t := range bundles(tree.N) {
+	for t := range bundles(tree.N) {
 		if err := c.bundle(t, hashes); err != nil {
 			return c.out, err
 		}
