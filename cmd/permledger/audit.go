@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -105,29 +104,16 @@ func (c *cli) auditExport(ctx context.Context, q api.PackQuery, file string) err
 	return nil
 }
 
-// writeNew has a file written beside its place and moves it there when it is whole: under its name there is nothing
-// that is not. Mode 0600.
+// writeNew writes a file that is nobody else's to read, and says how long it is.
 func writeNew(file string, write func(*os.File) error) (size int64, err error) {
-	temp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*")
-	if err != nil {
-		return 0, usageError{err}
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(temp.Name())
+	err = durable.Create(file, 0o600, func(f *os.File) error {
+		err := write(f)
+		if err == nil {
+			size, err = f.Seek(0, io.SeekEnd)
 		}
-	}()
-	err = write(temp)
-	if err == nil {
-		size, err = temp.Seek(0, io.SeekEnd)
-	}
-	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return 0, err
-	}
-	if err := os.Rename(temp.Name(), file); err != nil {
-		return 0, err
-	}
-	return size, durable.SyncDir(filepath.Dir(file))
+		return err
+	})
+	return size, inPlace(err)
 }
 
 func (c *cli) auditVerifyVerb() *cobra.Command {
@@ -150,7 +136,7 @@ which must come from elsewhere than the file: a key as "permledger key list" pri
 			}
 			var known []byte
 			if since != "" {
-				if known, err = readSmall(since); err != nil {
+				if known, _, err = readCheckpoint(since, keys); err != nil {
 					return err
 				}
 			}

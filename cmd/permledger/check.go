@@ -132,7 +132,7 @@ func explainText(w io.Writer, e api.Explanation) {
 		}
 		basis := ""
 		if r.Basis != "" {
-			basis = " (" + r.Basis + ")"
+			basis = " (" + oneLine(r.Basis) + ")"
 		}
 		fmt.Fprintf(w, "  requires %s: %s%s\n", needsText([][]events.Permission{r.AnyOf}), met, basis)
 	}

@@ -44,7 +44,7 @@ func (c *cli) run(ctx context.Context, args []string) int {
 		err = usageError{err}
 	}
 	if err != nil && !errors.Is(err, errNo) {
-		fmt.Fprintln(c.err, "permledger:", err)
+		c.say("permledger: %v", err)
 	}
 	var usage usageError
 	if errors.As(err, &usage) {
@@ -168,7 +168,9 @@ func (c *cli) printer() printer {
 func (c *cli) print(a answer) error { return c.printer().print(a) }
 
 // say tells the person at the terminal something that is no data.
-func (c *cli) say(format string, args ...any) { fmt.Fprintf(c.err, format+"\n", args...) }
+func (c *cli) say(format string, args ...any) {
+	fmt.Fprintln(c.err, strings.Map(visible, fmt.Sprintf(format, args...)))
+}
 
 func (c *cli) now() time.Time { return time.Now() }
 

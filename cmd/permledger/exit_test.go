@@ -47,6 +47,10 @@ func TestExitOf(t *testing.T) {
 		{fmt.Errorf("open: %w", projections.ErrHalted), exitIntegrity},
 		{integrityError{errors.New("views differ")}, exitIntegrity},
 		{errors.New("disk full"), exitServer},
+		{verdict(api.VerifyReport{Whole: true}), exitYes},
+		{verdict(api.VerifyReport{Faults: []api.VerifyFault{{}}}), exitIntegrity},
+		{verdict(api.VerifyReport{Whole: true, Faults: []api.VerifyFault{{}}}), exitIntegrity},
+		{verdict(api.VerifyReport{}), exitIntegrity}, // of a server that says no more
 	} {
 		if got := exitOf(c.err); got != c.want {
 			t.Errorf("exitOf(%v) = %d, want %d", c.err, got, c.want)

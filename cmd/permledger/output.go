@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -62,8 +63,10 @@ func (p printer) print(a answer) error {
 	case p.format == formatJSONL && a.header == nil:
 		return writeJSON(p.w, a.value, "")
 	case p.format == formatTable && a.text != nil:
-		a.text(p.w)
-		return nil
+		var text bytes.Buffer
+		a.text(&text)
+		_, err := p.w.Write(bytes.Map(visible, text.Bytes()))
+		return err
 	}
 	l := p.listing(a.header, false)
 	for _, r := range a.rows {
@@ -161,7 +164,7 @@ func (l *listing) line(cells []string) error {
 			return err
 		}
 	}
-	_, err := fmt.Fprintln(l.p.w, strings.Join(cells, "  "))
+	_, err := fmt.Fprintln(l.p.w, oneLine(strings.Join(cells, "  ")))
 	return err
 }
 
@@ -287,5 +290,25 @@ func terminal(f any) bool {
 	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
-// oneLine keeps a text that somebody wrote on the line it is printed on, so that it cannot pass for output of ours.
-func oneLine(s string) string { return strings.NewReplacer("\n", " ", "\t", " ").Replace(s) }
+// oneLine keeps a text that somebody wrote on the line it is printed on, so that it cannot pass for output of ours. A
+// ledger takes no control characters; a file that somebody brought may hold any, and a terminal obeys them.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '\n' || r == '\t' {
+			return ' '
+		}
+		return visible(r)
+	}, s)
+}
+
+// visible keeps line breaks and tabs of ours in a text with words that somebody wrote, and nothing else that a
+// terminal obeys.
+func visible(r rune) rune {
+	switch {
+	case r == '\n', r == '\t':
+		return r
+	case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), r == '\u2028', r == '\u2029':
+		return unicode.ReplacementChar
+	}
+	return r
+}

@@ -3,6 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -101,6 +104,34 @@ func TestLiveTable(t *testing.T) {
 		}
 		if out.String() != want {
 			t.Errorf("%q, want %q", out.String(), want)
+		}
+	}
+}
+
+// What somebody wrote stays on its line and does nothing to the terminal, in a table, in one that is written row by
+// row, and in a complaint.
+func TestNobodyElseWritesToTheTerminal(t *testing.T) {
+	const written = "why\nrecorded\tat\x1b[2J\r\u009b1A\u202e\u2028end"
+	const shown = "why recorded at\ufffd[2J\ufffd\ufffd1A\ufffd\ufffdend"
+	for _, live := range []bool{false, true} {
+		var out bytes.Buffer
+		l := printer{w: &out, format: formatTable, noHeaders: true}.listing([]string{"a"}, live)
+		if err := errors.Join(l.add(nil, written), l.close()); err != nil {
+			t.Fatal(err)
+		}
+		if out.String() != shown+"\n" {
+			t.Errorf("live %t: %q, want %q", live, out.String(), shown)
+		}
+	}
+	var said, text bytes.Buffer
+	(&cli{err: &said}).say("no: %v", errors.New(written))
+	a := answer{text: func(w io.Writer) { fmt.Fprintf(w, "yes: %s\n", written) }}
+	if err := (printer{w: &text, format: formatTable}).print(a); err != nil {
+		t.Fatal(err)
+	}
+	for _, out := range []string{said.String(), text.String()} {
+		if strings.ContainsAny(out, "\x1b\r\u009b\u202e\u2028") || !strings.HasSuffix(out, "end\n") {
+			t.Errorf("said %q", out)
 		}
 	}
 }

@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 
+	"github.com/permledger/permledger/cmd/permledger/durable"
 	"github.com/permledger/permledger/consumers/api"
 )
 
@@ -66,18 +68,19 @@ func (c *cli) writeProofs(dir string, r api.Receipt) error {
 	return nil
 }
 
-// writeProof writes the file as a whole or leaves what was there.
+// writeProof writes a proof, which is for anybody to read.
 func writeProof(file string, proof []byte) error {
-	temp, err := os.CreateTemp(filepath.Dir(file), ".proof-*")
-	if err != nil {
+	return inPlace(durable.Create(file, 0o644, func(f *os.File) error {
+		_, err := f.Write(proof)
 		return err
-	}
-	_, err = temp.Write(proof)
-	if err = errors.Join(err, temp.Chmod(0o644), temp.Sync(), temp.Close()); err == nil {
-		err = os.Rename(temp.Name(), file)
-	}
-	if err != nil {
-		_ = os.Remove(temp.Name())
+	}))
+}
+
+// inPlace makes it usage that a file cannot be where it was to be.
+func inPlace(err error) error {
+	var link *os.LinkError
+	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &link) {
+		return usageError{err}
 	}
 	return err
 }

@@ -33,7 +33,8 @@ file ends up the same, byte for byte, as if nothing had happened; on standard ou
 it was broken off at may come twice.
 
 With --state the views are made once more, too, and the state after each revision is held against the one that
-the live ledger had and that its checkpoints state, also those kept elsewhere (--checkpoint FILE --key KEY). The first revision that differs ends it with exit code 6.`,
+the live ledger had and that its checkpoints state, also those kept elsewhere (--checkpoint FILE --key KEY).
+The first revision that differs ends it with exit code 6.`,
 		Example: `  permledger replay --data ledger-data -o jsonl
   permledger replay --data ledger-data --from 40 --to 41
   permledger replay --data ledger-data -o csv --principal user:alice --since 2026-01-01 --until 2026-04-01

@@ -62,7 +62,7 @@ func statusText(w io.Writer, s api.Status) {
 	if s.Feed != nil {
 		fmt.Fprintf(w, "  feed         at position %d", s.Feed.Position)
 		if s.Feed.Error != "" {
-			fmt.Fprintf(w, ", %s", s.Feed.Error)
+			fmt.Fprintf(w, ", %s", oneLine(s.Feed.Error))
 		}
 		fmt.Fprintln(w)
 	}

@@ -75,17 +75,24 @@ func (f *heldFlags) read() (held []checkpoint.Checkpoint, trusted checkpoint.Key
 		return nil, nil, usagef("--checkpoint needs --key: nothing else says that the ledger signed it")
 	}
 	for _, file := range f.files {
-		b, err := readSmall(file)
+		_, c, err := readCheckpoint(file, trusted)
 		if err != nil {
 			return nil, nil, err
-		}
-		c, err := checkpoint.Open(b, trusted)
-		if err != nil {
-			return nil, nil, integrityError{fmt.Errorf("%s: %w", file, err)}
 		}
 		held = append(held, c)
 	}
 	return held, trusted, nil
+}
+
+// readCheckpoint opens a checkpoint that somebody kept. One that no trusted key signed is none of the ledger's.
+func readCheckpoint(file string, trusted checkpoint.Keys) (signed []byte, c checkpoint.Checkpoint, err error) {
+	if signed, err = readSmall(file); err != nil {
+		return nil, c, err
+	}
+	if c, err = checkpoint.Open(signed, trusted); err != nil {
+		return nil, c, integrityError{fmt.Errorf("%s: %w", file, err)}
+	}
+	return signed, c, nil
 }
 
 // readPolicy reads a file that says which witnesses somebody trusts; "" is none.

@@ -155,10 +155,13 @@ func verifiedText(w io.Writer, r api.VerifyReport) {
 }
 
 func verdict(r api.VerifyReport) error {
-	if r.Whole && len(r.Faults) == 0 {
-		return nil
+	switch {
+	case len(r.Faults) > 0:
+		return integrityError{fmt.Errorf("%s", r.Faults[0])}
+	case !r.Whole:
+		return integrityError{errors.New("the server says that the ledger is not whole, and not why")}
 	}
-	return integrityError{fmt.Errorf("%s", r.Faults[0])}
+	return nil
 }
 
 // openEvidence opens the data of a ledger that nobody serves, whatever is wrong with it.

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
@@ -204,4 +205,15 @@ func decodeCommitRow(b []byte) (c commitRow, err error) {
 	n := binary.BigEndian.Uint32(b[commitRowFixed-4:])
 	c.prefix, c.suffix = b[commitRowFixed:][:n], b[commitRowFixed:][n:]
 	return c, nil
+}
+
+// previous is the hash of the commit that this one follows, as its own bytes have it.
+func (c commitRow) previous() (events.Hash, error) {
+	var header struct {
+		Previous events.Hash `json:"previous"`
+	}
+	if err := json.Unmarshal(append(bytes.Clone(c.prefix), "]}"...), &header); err != nil {
+		return events.Hash{}, fmt.Errorf("%w: the beginning of a commit: %w", pebblekv.ErrStore, err)
+	}
+	return header.Previous, nil
 }

@@ -77,21 +77,11 @@ func (t *Trail) Commit(_ context.Context, revision events.Revision) (events.Stor
 	if revision == 0 || revision > v.Head.Revision {
 		return events.Stored{}, fmt.Errorf("commit revision=%d: %w", revision, ErrNotFound)
 	}
-	row, err := v.commit(revision)
+	row, raws, err := v.stored(revision)
 	if err != nil {
 		return events.Stored{}, err
 	}
-	raws := make([]json.RawMessage, row.count)
-	for i := range raws {
-		if _, raws[i], err = v.raw(row.first + events.Position(i)); err != nil {
-			return events.Stored{}, err
-		}
-	}
-	b := events.JoinCommit(row.prefix, raws, row.suffix)
-	if sum := sha256.Sum256(b); sum != row.hash {
-		return events.Stored{}, fmt.Errorf("%w: archived revision=%d has hash %s, not %s", events.ErrBroken, revision, events.Hash(sum), row.hash)
-	}
-	return events.Stored{Revision: revision, Bytes: b}, nil
+	return events.Stored{Revision: revision, Bytes: events.JoinCommit(row.prefix, raws, row.suffix)}, nil
 }
 
 // PositionOf is the position of the first event of a revision. For the revision after the head it is the
@@ -222,6 +212,26 @@ func (v view) commit(revision events.Revision) (commitRow, error) {
 		return commitRow{}, fmt.Errorf("%w: archive has no revision=%d", pebblekv.ErrStore, revision)
 	}
 	return decodeCommitRow(b)
+}
+
+// stored is a commit with the bytes of its events. Put together they have the hash that the row has.
+func (v view) stored(revision events.Revision) (commitRow, []json.RawMessage, error) {
+	row, err := v.commit(revision)
+	if err != nil {
+		return row, nil, err
+	}
+	var raws []json.RawMessage // as many as there are, whatever number a damaged row has
+	for i := range events.Position(row.count) {
+		_, raw, err := v.raw(row.first + i)
+		if err != nil {
+			return row, nil, err
+		}
+		raws = append(raws, raw)
+	}
+	if sum := sha256.Sum256(events.JoinCommit(row.prefix, raws, row.suffix)); sum != row.hash {
+		return row, nil, fmt.Errorf("%w: archived revision=%d has hash %s, not %s", events.ErrBroken, revision, events.Hash(sum), row.hash)
+	}
+	return row, raws, nil
 }
 
 // positionOf is the position of the first event of a revision or, beyond the head, of the next event.

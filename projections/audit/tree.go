@@ -115,70 +115,52 @@ func (t *Tree) Event(position events.Position) (events.Recorded, error) {
 	return t.view.event(position)
 }
 
-// Recompute gives the root of the whole tree from the root of a smaller one and the stored bytes of the events
-// after it: of the kept hashes it reads those that the root of the smaller tree is made of and no other. A row that
-// changed since that one was signed therefore leads to another root than Root.
-func (t *Tree) Recompute(ctx context.Context, from events.Position) (events.Hash, error) {
-	const atOnce = 1024 // the hashes of so many leaves are held before those not needed any more are let go
-	known, err := frontier(int64(from), t.Hashes)
-	for leaf := int64(from); err == nil && leaf < t.Size; leaf++ {
-		if err = known.grow(leaf, t.view); err == nil && (leaf+1)%atOnce == 0 {
-			known, err = frontier(leaf+1, known)
-		}
-		if err == nil {
+// Recompute gives the root of the whole tree from a smaller one, whose last commit from names, and from the commits after
+// it. Of the kept hashes it reads those that the root of the smaller tree is made of and no other, so a row of the tree
+// that changed since leads to another root than Root. The obvious way is to take the events as the rows have them; then
+// whoever changes an event and the hashes above it gets a root of their own. So the commits are put together again:
+// each must have the hash that the next one follows, and the last one that of the head. The error is events.ErrBroken
+// when they do not.
+func (t *Tree) Recompute(ctx context.Context, from events.Mark) (events.Hash, error) {
+	grown, err := readEdge(t.view.rows, from.Position)
+	at := from
+	for err == nil && at.Revision < t.Head.Revision {
+		if at, err = t.grown(&grown, at); err == nil {
 			err = context.Cause(ctx)
 		}
 	}
-	var root tlog.Hash
+	if err == nil && (at.Hash != t.Head.Hash || at.Position != t.Head.Position) {
+		err = fmt.Errorf("%w: the commits end at position %d with hash %s, the head is at %d with %s", events.ErrBroken, at.Position, at.Hash, t.Head.Position, t.Head.Hash)
+	}
+	var root events.Hash
 	if err == nil {
-		root, err = tlog.TreeHash(t.Size, known)
+		root, err = grown.root(at.Position)
 	}
 	if err != nil {
 		return events.Hash{}, fmt.Errorf("root of the tree of %d anew: %w", t.Size, err)
 	}
-	return events.Hash(root), nil
+	return root, nil
 }
 
-// someHashes are hashes of a tree by their storage index.
-type someHashes map[int64]tlog.Hash
-
-func (h someHashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
-	hashes := make([]tlog.Hash, len(indexes))
-	for i, index := range indexes {
-		hash, ok := h[index]
-		if !ok {
-			return nil, fmt.Errorf("the hash at index %d is not known", index)
-		}
-		hashes[i] = hash
-	}
-	return hashes, nil
-}
-
-// frontier gives the hashes that the root of a tree of this size is made of, which are all that a larger one needs
-// of it.
-func frontier(size int64, of tlog.HashReader) (someHashes, error) {
-	needed := someHashes{}
-	_, err := tlog.TreeHash(size, tlog.HashReaderFunc(func(indexes []int64) ([]tlog.Hash, error) {
-		hashes, err := of.ReadHashes(indexes)
-		for i, hash := range hashes {
-			needed[indexes[i]] = hash
-		}
-		return hashes, err
-	}))
-	return needed, err
-}
-
-// grow adds the hashes that end in a leaf.
-func (h someHashes) grow(leaf int64, v view) error {
-	_, raw, err := v.raw(events.Position(leaf + 1))
+// grown adds the events of the commit after at, and says where that is.
+func (t *Tree) grown(e *edge, at events.Mark) (events.Mark, error) {
+	row, raws, err := t.view.stored(at.Revision + 1)
 	if err != nil {
-		return err
+		return at, err
 	}
-	hashes, err := tlog.StoredHashesForRecordHash(leaf, tlog.RecordHash(raw), h)
-	for level, hash := range hashes {
-		h[tlog.StoredHashIndex(level, leaf>>level)] = hash
+	follows, err := row.previous()
+	if err == nil && (follows != at.Hash || row.first != at.Position+1) {
+		err = fmt.Errorf("%w: archived revision=%d follows %s and begins at position %d, not %s and %d", events.ErrBroken,
+			at.Revision+1, follows, row.first, at.Hash, at.Position+1)
 	}
-	return err
+	for _, raw := range raws {
+		if err == nil {
+			_, err = e.grow(int64(at.Position), tlog.RecordHash(raw))
+			at.Position++
+		}
+	}
+	at.Revision, at.Hash = at.Revision+1, row.hash
+	return at, err
 }
 
 func (t *Tree) Close() { t.view.Close() }

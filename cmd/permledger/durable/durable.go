@@ -9,11 +9,20 @@ import (
 	"path/filepath"
 )
 
-// WriteFile replaces or makes a file of mode 0600. What is visible under its name is the old content or the new,
-// whole, at every moment; after it has returned a power loss does not bring the old one back. Until then the new
-// content is in a file beside it whose name begins with a dot, which a crash may leave behind.
-func WriteFile(file string, content []byte) (err error) {
-	temp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*") // created with mode 0600
+// WriteFile replaces or makes a file of mode 0600, as Create does.
+func WriteFile(file string, content []byte) error {
+	return Create(file, 0o600, func(f *os.File) error {
+		_, err := f.Write(content)
+		return err
+	})
+}
+
+// Create replaces or makes a file of that mode, whose content write writes. What is visible under its name is the old
+// content or the new, whole, at every moment; after it has returned a power loss does not bring the old one back. Until
+// then the new content is in a file beside it whose name begins with a dot, which a crash may leave behind. When write
+// fails, nothing was done.
+func Create(file string, mode fs.FileMode, write func(*os.File) error) (err error) {
+	temp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*")
 	if err != nil {
 		return err
 	}
@@ -22,8 +31,8 @@ func WriteFile(file string, content []byte) (err error) {
 			_ = os.Remove(temp.Name())
 		}
 	}()
-	_, err = temp.Write(content)
-	if err = errors.Join(err, temp.Sync(), temp.Close()); err != nil {
+	err = write(temp)
+	if err = errors.Join(err, temp.Chmod(mode), temp.Sync(), temp.Close()); err != nil {
 		return err
 	}
 	if err = os.Rename(temp.Name(), file); err != nil {

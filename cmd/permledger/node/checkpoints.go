@@ -338,8 +338,11 @@ func (c *Checkpoints) present(ctx context.Context) (checkpoint.Checkpoint, event
 			return checkpoint.Checkpoint{}, events.PublicKey{}, err
 		}
 	}
-	root, err := tree.Recompute(ctx, c.kept.Size)
-	if err == nil && root != events.Hash(tree.Root) {
+	root, err := tree.Recompute(ctx, c.kept.Mark())
+	switch {
+	case errors.Is(err, events.ErrBroken):
+		err = fmt.Errorf("%w: since checkpoint %d: %w", ledger.ErrCorrupt, c.kept.Size, err)
+	case err == nil && root != events.Hash(tree.Root):
 		err = fmt.Errorf("%w: the tree of %d events has root %s, the events since checkpoint %d make it %s", ledger.ErrCorrupt,
 			tree.Size, events.Hash(tree.Root), c.kept.Size, root)
 	}

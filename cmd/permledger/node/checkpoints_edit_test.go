@@ -128,6 +128,60 @@ func TestWhatChangedUnderItIsNotSigned(t *testing.T) {
 	}
 }
 
+// Whoever changes an event since the last checkpoint and every hash above it has a tree that is right in itself. It is not
+// the one of the commits, so it is not signed; the control is the same tree with the event as it was.
+func TestTreeGrownAnewIsNotSigned(t *testing.T) {
+	for name, edited := range map[string]bool{"edited": true, "control": false} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.grow(7 - int(r.signs.projector.Head().Position))
+			_, err := r.signs.Sign(t.Context())
+			r.ok(err)
+			r.grow(3)
+			if edited {
+				r.edit(pebblekv.NewKey('e').Number(9), 40)
+			}
+			r.growTree(8, 10)
+			signed, err := r.signs.Sign(t.Context())
+			if corrupt := errors.Is(err, ledger.ErrCorrupt) && signed == nil; corrupt != edited {
+				t.Fatalf("signed %q, %v", signed, err)
+			}
+			if halted := r.signs.projector.Halted() != nil; halted != edited {
+				t.Errorf("halted %t", halted)
+			}
+		})
+	}
+}
+
+// growTree writes the hashes of the events of positions first to last anew, as the rows have them.
+func (r *rig) growTree(first, last int64) {
+	r.Helper()
+	w := r.store.NewWrite()
+	defer w.Discard()
+	rows := w.Window(pebblekv.NewKey('G').Number(1).IDs(audit.Name))
+	kept := tlog.HashReaderFunc(func(indexes []int64) (hashes []tlog.Hash, err error) {
+		for _, i := range indexes {
+			level, place := tlog.SplitStoredHashIndex(i)
+			b, _, err := rows.Get(treeRow(byte(level), uint64(place)))
+			if err != nil {
+				return nil, err
+			}
+			hashes = append(hashes, tlog.Hash(b))
+		}
+		return hashes, nil
+	})
+	for position := first; position <= last; position++ {
+		event, _, err := rows.Get(pebblekv.NewKey('e').Number(uint64(position)))
+		r.ok(err)
+		hashes, err := tlog.StoredHashesForRecordHash(position-1, tlog.RecordHash(event[8:]), kept)
+		r.ok(err)
+		for level, hash := range hashes {
+			r.ok(rows.Set(treeRow(byte(level), uint64((position-1)>>level)), hash[:]))
+		}
+	}
+	r.ok(w.Commit(false))
+}
+
 // The control: with nothing changed it signs, and the root is that of the events. A change below a complete
 // subtree that is signed already changes no root, so what is signed after it is right.
 func TestWhatDidNotMatterIsSigned(t *testing.T) {

@@ -1,6 +1,7 @@
 package bundle_test
 
 import (
+	"archive/zip"
 	"bytes"
 	"crypto/ed25519"
 	"errors"
@@ -219,6 +220,60 @@ func TestNames(t *testing.T) {
 			t.Errorf("%q is longer than it may be: %v", name, err)
 		}
 	}
+}
+
+// Bytes that are packed behind the end of a part unpack to nothing, so nothing else would find them. The control is the same
+// bundle, packed by the same hand, without them.
+func TestHiddenBytes(t *testing.T) {
+	var good bytes.Buffer
+	w := bundle.NewWriter(&good)
+	if err := errors.Join(w.Add("README.txt", []byte("content")), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, hidden := range []string{"", "hidden"} {
+		b := packedAgain(t, good.Bytes(), hidden)
+		if hidden == "" && !bytes.Equal(b, good.Bytes()) {
+			t.Fatal("it is packed otherwise")
+		}
+		r, err := bundle.Open(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			t.Fatal(err) // nothing is unpacked yet
+		}
+		content, err := r.ReadAll("README.txt", 100)
+		if hidden == "" && (err != nil || string(content) != "content") || hidden != "" && !errors.Is(err, bundle.ErrDamaged) {
+			t.Errorf("hidden %q: %q, %v", hidden, content, err)
+		}
+	}
+}
+
+// packedAgain packs the packed parts of a bundle again, each with something behind it.
+func packedAgain(t *testing.T, b []byte, hidden string) []byte {
+	t.Helper()
+	opened, err := zip.NewReader(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var again bytes.Buffer
+	w := zip.NewWriter(&again)
+	for _, f := range opened.File {
+		packed, err := f.OpenRaw()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := f.FileHeader
+		h.CompressedSize64 += uint64(len(hidden))
+		part, err := w.CreateRaw(&h)
+		if err == nil {
+			_, err = io.Copy(part, io.MultiReader(packed, strings.NewReader(hidden)))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return again.Bytes()
 }
 
 // More than 4 GiB are written in another form, which is one of ours, too.

@@ -2,7 +2,9 @@ package bundle
 
 import (
 	"archive/zip"
+	"bufio"
 	"bytes"
+	"compress/flate"
 	"errors"
 	"fmt"
 	"io"
@@ -44,6 +46,27 @@ var goodName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*(\.[a-z]+)?(/[A-Za-
 // Reader reads a bundle whose maker is not trusted.
 type Reader struct{ zip *zip.Reader }
 
+// inflate unpacks a part, and refuses what is packed behind the end of its content: no reader would see it.
+func inflate(packed io.Reader) io.ReadCloser {
+	buffered := bufio.NewReader(packed) // from which flate reads no byte too many
+	return &inflating{flate.NewReader(buffered), buffered}
+}
+
+type inflating struct {
+	io.ReadCloser
+	packed *bufio.Reader
+}
+
+func (i *inflating) Read(b []byte) (int, error) {
+	n, err := i.ReadCloser.Read(b)
+	if err == io.EOF {
+		if _, more := i.packed.ReadByte(); more != io.EOF {
+			err = fmt.Errorf("%w: something is packed behind its content", ErrDamaged)
+		}
+	}
+	return n, err
+}
+
 // Open reads the list of parts. A zip can hold a name twice, bytes that no part owns, and a list at its end that
 // says something else than the parts themselves, so that two programs unpack two things from one file. So what is
 // in the file besides the packed contents must be, byte for byte, what Writer writes around such contents.
@@ -65,6 +88,7 @@ func Open(r io.ReaderAt, size int64) (*Reader, error) {
 	if err := sameForm(opened, r, size); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
+	opened.RegisterDecompressor(zip.Deflate, inflate)
 	return &Reader{opened}, nil
 }
 

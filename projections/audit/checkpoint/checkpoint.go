@@ -54,6 +54,9 @@ const (
 	extension    = "permledger revision=%d head=%s state=%d:%s at=%s"
 )
 
+// maxSizeBits bounds the size of a tree: above 2^62 package tlog looks for a power of two for ever.
+const maxSizeBits = 62
+
 // Text is the body of the signed note.
 func (c Checkpoint) Text() string {
 	return fmt.Sprintf("%s\n%d\n%s\n"+extension+"\n", Origin(c.Ledger), c.Size, base64.StdEncoding.EncodeToString(c.Root[:]),
@@ -78,7 +81,7 @@ func parse(text string) (c Checkpoint, err error) {
 	if err := c.Ledger.UnmarshalText([]byte(id)); !ok || err != nil {
 		return malformed("the origin is no ledger's")
 	}
-	size, err := strconv.ParseUint(lines[1], 10, 63)
+	size, err := strconv.ParseUint(lines[1], 10, maxSizeBits)
 	if err != nil {
 		return malformed("the size is no number")
 	}

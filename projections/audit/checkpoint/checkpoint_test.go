@@ -125,6 +125,7 @@ func TestMalformed(t *testing.T) {
 		"two extension lines":    append(append([]string(nil), lines...), lines[3]),
 		"another origin":         {"example.com/log", lines[1], lines[2], lines[3]},
 		"a size with a sign":     {lines[0], "+6", lines[2], lines[3]},
+		"a size beyond proofs":   {lines[0], "4611686018427387904", lines[2], lines[3]},
 		"a size with a zero":     {lines[0], "06", lines[2], lines[3]},
 		"half a root":            {lines[0], lines[1], lines[2][:20], lines[3]},
 		"another extension":      {lines[0], lines[1], lines[2], "revision 3"},

@@ -53,8 +53,12 @@ func wholeWords(say func(string, ...any), p Parameters) {
 	say("WHAT CHECKING IT PROVES")
 	say("- That every row is an event of the ledger, unchanged since it was recorded.")
 	say("- That no event of the period that meets the filters is missing: commits.jsonl holds everything the ledger recorded from")
-	say("  revision %d to %d, the tree of hashes over it is computed again and must fit between the two signed checkpoints, and the", p.First.Revision+1, p.Range.Revision)
-	say("  report is made again from it and compared byte for byte.")
+	must := "continue the first signed checkpoint and be continued by the last"
+	if p.First == (Point{}) {
+		must = "be continued by the signed checkpoint"
+	}
+	say("  revision %d to %d, the tree of hashes over it is computed again and must %s,", p.First.Revision+1, p.Range.Revision, must)
+	say("  and the report is made again from it and compared byte for byte.")
 	if !p.To.IsZero() && !p.Closed {
 		say("  The ledger had recorded nothing after the period yet: what was still being stored when the last checkpoint was signed is")
 		say("  not in it. A file made after the next change has it, and proves it.")

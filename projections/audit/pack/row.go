@@ -3,6 +3,7 @@ package pack
 import (
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/permledger/permledger/events"
 )
@@ -146,9 +147,10 @@ func (row Row) cells() []string {
 	return cells
 }
 
-// guarded keeps a spreadsheet from taking an id or a reason for a formula: they are anybody's to choose.
+// guarded keeps a spreadsheet from taking an id or a reason for a formula: they are anybody's to choose. What looks
+// guarded already is guarded once more, so that two values are never one cell.
 func guarded(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+	if first, _ := utf8.DecodeRuneInString(strings.TrimLeft(s, "'")); strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 		return "'" + s
 	}
 	return s

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -17,10 +18,10 @@ import (
 // gives them to nobody.
 func Check(ctx context.Context, tree fs.FS, size events.Position, root events.Hash, each func(events.Position, []byte) error) error {
 	c := &checking{tree: tree, known: map[int64]tlog.Hash{}}
-	for _, t := range bundles(int64(size)) {
-		b, err := fs.ReadFile(tree, Name(t))
+	for t := range bundles(int64(size)) {
+		b, err := read(tree, Name(t), int64(t.W)*(2+events.MaxEventBytes))
 		var all [][]byte
-		if err = missing(err); err == nil {
+		if err == nil {
 			all, err = entries(b, t.W)
 		}
 		if err != nil {
@@ -119,8 +120,8 @@ func (c *checking) compare(l int) error {
 		return nil
 	}
 	name := Name(tlog.Tile{H: height, L: l, N: tile.n, W: len(tile.contents) / tlog.HashSize})
-	b, err := fs.ReadFile(c.tree, name)
-	if err = missing(err); err == nil && !bytes.Equal(b, tile.contents) {
+	b, err := read(c.tree, name, int64(len(tile.contents)))
+	if err == nil && !bytes.Equal(b, tile.contents) {
 		err = fmt.Errorf("%w: it has other hashes than the entries", ErrTampered)
 	}
 	if err != nil {
@@ -129,9 +130,19 @@ func (c *checking) compare(l int) error {
 	return nil
 }
 
-func missing(err error) error {
+// read gives a file that is no longer than it can be: the directory is somebody else's.
+func read(tree fs.FS, name string, atMost int64) ([]byte, error) {
+	f, err := tree.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%w: it is missing", ErrTampered)
+		return nil, fmt.Errorf("%w: it is missing", ErrTampered)
 	}
-	return err
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, atMost+1))
+	if err == nil && int64(len(b)) > atMost {
+		err = fmt.Errorf("%w: it has more than %d bytes", ErrTampered, atMost)
+	}
+	return b, err
 }

@@ -41,7 +41,7 @@ func Copy(ctx context.Context, dir string, signed []byte, from Fetch) (Copied, e
 		return c.out, err
 	}
 	c.saving = true
-	for _, t := range bundles(tree.N) {
+	for t := range bundles(tree.N) {
 		if err := c.bundle(t, hashes); err != nil {
 			return c.out, err
 		}
@@ -73,7 +73,7 @@ func (c *copying) follows(tree tlog.Tree, cp checkpoint.Checkpoint, hashes tlog.
 	}
 	old, err := checkpoint.Parse(b)
 	if err != nil {
-		return fmt.Errorf("%s: %w", c.file(Checkpoint), err)
+		return fmt.Errorf("%w: %s: %w", ErrTampered, c.file(Checkpoint), err)
 	}
 	c.out.Before = int64(old.Size)
 	if old.Ledger != cp.Ledger || old.Size > cp.Size {

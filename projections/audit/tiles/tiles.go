@@ -15,6 +15,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -62,13 +63,15 @@ func In(t tlog.Tile, size int64) bool {
 	return level < 8 && t.N < 1<<40 && t.N<<height+int64(t.W) <= size>>(height*level)
 }
 
-// bundles are the tiles with the entries of a tree.
-func bundles(size int64) []tlog.Tile {
-	var all []tlog.Tile
-	for n := int64(0); n<<height < size; n++ {
-		all = append(all, tlog.Tile{H: height, L: data, N: n, W: int(min(size-n<<height, full))})
+// bundles yields the tiles with the entries of a tree. A checkpoint can state any size, so there is no list of them.
+func bundles(size int64) iter.Seq[tlog.Tile] {
+	return func(yield func(tlog.Tile) bool) {
+		for n := int64(0); n<<height < size; n++ {
+			if !yield(tlog.Tile{H: height, L: data, N: n, W: int(min(size-n<<height, full))}) {
+				return
+			}
+		}
 	}
-	return all
 }
 
 // AppendEntry adds an event to a bundle of entries.

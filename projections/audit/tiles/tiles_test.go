@@ -285,6 +285,36 @@ func TestTamperedTilesAreRefused(t *testing.T) {
 	must(t, weAccept(t, dir))
 }
 
+// What a directory or a checkpoint claims to hold takes no memory: neither a tree of any size nor a file without an end.
+func TestClaimsAreNotBelieved(t *testing.T) {
+	b, dir := newBook(t), t.TempDir()
+	b.grow(t, 300)
+	b.copy(t, dir)
+	cp, err := checkpoint.Parse(b.signed(t))
+	must(t, err)
+	if err := tiles.Check(t.Context(), os.DirFS(dir), 1<<62-1, cp.Root, nil); !errors.Is(err, tiles.ErrTampered) {
+		t.Errorf("a tree of every size: %v", err)
+	}
+	cp.Size = 1<<62 - 1
+	huge, err := checkpoint.Sign(cp, key)
+	must(t, err)
+	if _, err := tiles.Copy(t.Context(), t.TempDir(), huge, b.fetch); err == nil {
+		t.Error("a copy of every size is made")
+	}
+	must(t, weAccept(t, dir))
+	for _, name := range []string{"tile/entries/000", "tile/0/000"} {
+		file := filepath.Join(dir, name)
+		good, err := os.ReadFile(file)
+		must(t, err)
+		must(t, os.Truncate(file, 1<<40)) // a hole, which a disk holds and a memory does not
+		if err := weAccept(t, dir); !errors.Is(err, tiles.ErrTampered) {
+			t.Errorf("%s without an end: %v", name, err)
+		}
+		must(t, os.WriteFile(file, good, 0o644))
+	}
+	must(t, weAccept(t, dir))
+}
+
 // A source that lies leaves nothing that is not proved, and no checkpoint.
 func TestCopyFromALiar(t *testing.T) {
 	b := newBook(t)
