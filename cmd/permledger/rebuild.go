@@ -44,10 +44,10 @@ and the exit code is 6. Views that are damaged are moved aside, to views.damaged
 which the answer says.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			rebuilt, err := c.rebuild(cmd.Context(), where, node.ReplaceDamaged)
-			if damaged := errors.Join(rebuilt.Uncompared, err); errors.Is(damaged, pebblekv.ErrDamaged) {
+			rebuilt, aside, err := c.rebuild(cmd.Context(), where, node.ReplaceDamaged)
+			if damaged := errors.Join(rebuilt.Uncompared, err); !aside && errors.Is(damaged, pebblekv.ErrDamaged) {
 				// The views opened, and somewhere in them is damage: what was made beside it would share their files.
-				rebuilt, err = c.rebuild(cmd.Context(), where, node.ReplaceAll)
+				rebuilt, _, err = c.rebuild(cmd.Context(), where, node.ReplaceAll)
 				rebuilt.Uncompared = damaged
 			}
 			if err != nil && !errors.Is(err, projections.ErrDiffers) {
@@ -61,24 +61,25 @@ which the answer says.`,
 }
 
 // rebuild makes the views anew, beside those in use or, when they are moved aside, in their place.
-func (c *cli) rebuild(ctx context.Context, where nodeFlags, replace node.Replace) (out projections.Rebuilt, err error) {
+func (c *cli) rebuild(ctx context.Context, where nodeFlags, replace node.Replace) (out projections.Rebuilt, aside bool, err error) {
 	n, err := c.openOffline(ctx, where, replace)
 	if err != nil {
-		return out, err
+		return out, false, err
 	}
 	defer func() { err = errors.Join(err, n.Close()) }()
 	if n.Aside != "" {
 		c.say("the views were damaged; they are kept in %s", n.Aside)
-		return replaced(ctx, n)
+		out, err = replaced(ctx, n)
+		return out, true, err
 	}
 	last, err := n.Log.Last(ctx)
 	if err != nil {
-		return out, err
+		return out, false, err
 	}
 	b := c.bar("rebuilding", int64(last), progress.UnitsDefault)
 	out, err = n.Projector.Rebuild(ctx, func(done events.Head) { b.set(int64(done.Revision)) })
 	b.done(err)
-	return out, errors.Join(err, n.ReadViews(ctx)) // what no view's digest covers, too
+	return out, false, errors.Join(err, n.ReadViews(ctx)) // what no view's digest covers, too
 }
 
 // replaced describes views that were made in the place of damaged ones, when the node opened.
@@ -110,10 +111,17 @@ func (c *cli) printRebuilt(r projections.Rebuilt, equal bool) error {
 		d := r.Digests[view]
 		v := viewDigests{View: view, Live: d.Live, Rebuilt: d.Rebuilt, Equal: d.Live == d.Rebuilt}
 		value.Views = append(value.Views, v)
-		a.rows = append(a.rows, row{v, []string{v.View, v.Live, v.Rebuilt, yesNo(v.Equal)}})
+		a.rows = append(a.rows, row{v, []string{v.View, v.Live, v.Rebuilt, compared(r.Uncompared, v.Equal)}})
 	}
 	a.value = value
 	return c.print(a)
+}
+
+func compared(uncompared error, equal bool) string {
+	if uncompared != nil {
+		return "not compared"
+	}
+	return yesNo(equal)
 }
 
 func yesNo(b bool) string {

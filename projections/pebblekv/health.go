@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,8 +25,17 @@ var passing = []error{
 	syscall.ENOMEM, syscall.EAGAIN, syscall.EIO,
 }
 
+// told is an error of Pebble without the mark that it prints behind some.
+type told struct{ error }
+
+func (t told) Error() string {
+	return strings.ReplaceAll(t.error.Error(), "\n<corruption detail carrier>", "")
+}
+func (t told) Unwrap() error { return t.error }
+
 // failed wraps a failure to read or write.
 func failed(doing string, err error) error {
+	err = told{err}
 	if pebble.IsCorruptionError(err) {
 		return fmt.Errorf("%w: %s: %w", ErrDamaged, doing, err)
 	}
@@ -35,6 +45,7 @@ func failed(doing string, err error) error {
 // failedToOpen wraps a failure to open. What is no failure of the system is one of the files: Pebble does not
 // mark all of those.
 func failedToOpen(err error) error {
+	err = told{err}
 	for _, p := range passing {
 		if errors.Is(err, p) {
 			return fmt.Errorf("%w: open: %w", ErrStore, err)

@@ -15,6 +15,7 @@ import (
 	"io"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -26,6 +27,7 @@ type Options struct {
 	CacheBytes int64     // block cache; default 128 MiB. It should hold the working set of the views.
 	FS         vfs.FS    // default: the disk, or memory for Open("")
 	Logger     io.Writer // where Pebble's own messages go; default: nowhere
+	ReadOnly   bool      // leaves every file as it is; for looking at a store that may be damaged
 }
 
 // Store is an open Pebble database.
@@ -53,6 +55,7 @@ func Open(dir string, o Options) (*Store, error) {
 		FormatMajorVersion: pebble.FormatNewest,
 		Logger:             h,
 		EventListener:      h.listener(),
+		ReadOnly:           o.ReadOnly,
 		MemTableSize:       32 << 20,
 	}
 	for i := range opts.Levels {
@@ -101,9 +104,40 @@ func (h *health) open(dir string, opts *pebble.Options) (*pebble.DB, error) {
 	case o := <-done:
 		return o.db, o.err
 	case err := <-h.firstStuck:
+		h.abandon(func() (*pebble.DB, bool) {
+			select {
+			case o := <-done:
+				return o.db, true
+			case <-time.After(abandoning):
+				return nil, false
+			}
+		}, opts.Lock)
 		return nil, err
 	case <-h.ending:
 		return nil, h.alive()
+	}
+}
+
+// abandoning is how long a database that is given up may take to let go.
+const abandoning = 10 * time.Second
+
+// abandon closes a database that opened and is of no use, and gives its lock back, so that another can be made in
+// its place. While it does not let go, the lock stays: two databases on one directory destroy it.
+func (h *health) abandon(opened func() (*pebble.DB, bool), lock *pebble.Lock) {
+	db, ok := opened()
+	if !ok || db == nil { // one that failed to open has given the lock back
+		return
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		defer func() { _ = recover() }() // as in open
+		_ = db.Close()
+	}()
+	select {
+	case <-closed:
+		_ = lock.Close()
+	case <-time.After(abandoning):
 	}
 }
 

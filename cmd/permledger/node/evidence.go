@@ -113,7 +113,7 @@ func (e *Evidence) openViews() error {
 		e.ViewsErr = errors.New("the views are not there")
 		return nil
 	}
-	store, err := pebblekv.Open(dir, pebblekv.Options{CacheBytes: e.config.CacheBytes})
+	store, err := pebblekv.Open(dir, pebblekv.Options{CacheBytes: e.config.CacheBytes, ReadOnly: true})
 	if err != nil {
 		if inUse := pebblekv.InUse(dir); inUse != nil {
 			return fmt.Errorf("%w: the views: %w", ledger.ErrUnavailable, inUse)
