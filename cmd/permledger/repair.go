@@ -112,12 +112,12 @@ func repairText(w io.Writer, a repairAnswer) {
 		fmt.Fprintf(w, "nothing to repair: log, archive and tree agree on %d revisions\n", a.Revision)
 		return
 	}
-	verb := "would be made anew"
+	verb := "to be made anew"
 	if a.Done {
-		verb = "was made anew, and verified"
+		verb = "made anew, and verified"
 	}
 	if a.Log != "" {
-		fmt.Fprintf(w, "the log %s up to revision %d: %s\n", verb, a.Revision, oneLine(a.Log))
+		fmt.Fprintf(w, "the log, %s up to revision %d: %s\n", verb, a.Revision, oneLine(a.Log))
 	}
 	if a.ForeignFrom > 0 {
 		fmt.Fprintf(w, "  without revisions %d to %d, which are no commits of this ledger\n", a.ForeignFrom, a.ForeignTo)
@@ -130,7 +130,7 @@ func repairText(w io.Writer, a repairAnswer) {
 		fmt.Fprintln(w)
 	}
 	if a.Views != "" {
-		fmt.Fprintf(w, "the views %s up to revision %d: %s\n", verb, a.Revision, oneLine(a.Views))
+		fmt.Fprintf(w, "the views, %s up to revision %d: %s\n", verb, a.Revision, oneLine(a.Views))
 	}
 	for _, k := range a.Kept {
 		fmt.Fprintf(w, "  what was damaged is in %s\n", k)

@@ -94,6 +94,17 @@ func (c *cli) verifyData(ctx context.Context, where nodeFlags, known []audit.Kno
 	if err != nil {
 		return api.VerifyReport{}, err
 	}
+	store, err := e.CheckStore(ctx)
+	if err != nil {
+		return api.VerifyReport{}, err
+	}
+	if !report.Bad(audit.SideLog) { // whose blocks are a part of it
+		report.Faults = append(report.Faults, store...)
+	}
+	if errors.Is(e.ViewsErr, node.ErrNoViews) {
+		c.say("there are no views: the next start makes them from the log")
+		e.ViewsErr = nil
+	}
 	for _, missing := range []struct {
 		side audit.Side
 		why  error

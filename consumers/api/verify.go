@@ -42,13 +42,16 @@ type VerifyReport struct {
 
 // VerifyFault is the first fault of a side.
 type VerifyFault struct {
-	Side     string          `json:"side"` // log, archive, tree, checkpoint or fork
+	Side     string          `json:"side"` // log, archive, tree, checkpoint, fork or store
 	Revision events.Revision `json:"revision"`
 	Why      string          `json:"why"`
 	Count    int             `json:"count"` // how much of that side is bad, as far as was looked
 }
 
 func (f VerifyFault) String() string {
+	if f.Revision == 0 { // of the store as such
+		return fmt.Sprintf("%s: %s", f.Side, f.Why)
+	}
 	return fmt.Sprintf("revision %d, %s: %s", f.Revision, f.Side, f.Why)
 }
 

@@ -51,6 +51,12 @@ func Examine(ctx context.Context, cfg Config) (err error) {
 	return nil
 }
 
+// CheckFiles looks at every block of every stream in a directory that no server uses, and says where each stream
+// ends. Nothing is changed, and no more memory is taken than a block needs.
+func CheckFiles(ctx context.Context, dir string) (ends map[string]uint64, _ error) {
+	return checkAll(ctx, dir)
+}
+
 // checkAll looks at every block of every stream and says where each stream ends.
 func checkAll(ctx context.Context, dir string) (map[string]uint64, error) {
 	streams, err := allStreams(dir)

@@ -20,6 +20,9 @@ const (
 	SideTree       Side = "tree"
 	SideCheckpoint Side = "checkpoint" // the ledger is sound in itself, and not the one a checkpoint speaks of
 	SideFork       Side = "fork"       // log and archive are both sound in themselves, and differ
+	// SideStore is what else is in the store of the log: the journal, the feed, the files as such. No walk over
+	// commits finds it; who has the files does.
+	SideStore Side = "store"
 )
 
 // Verification says what is held against what. The log or the views may be missing, not both.
@@ -95,7 +98,12 @@ func (r Report) Err() error {
 	return fmt.Errorf("%w: %s", events.ErrBroken, r.Faults[0])
 }
 
-func (f Fault) String() string { return fmt.Sprintf("revision %d, %s: %s", f.Revision, f.Side, f.Why) }
+func (f Fault) String() string {
+	if f.Revision == 0 {
+		return fmt.Sprintf("%s: %s", f.Side, f.Why)
+	}
+	return fmt.Sprintf("revision %d, %s: %s", f.Revision, f.Side, f.Why)
+}
 
 // Verify walks the log against the archive against the tree, revision by revision: chain, hashes, signatures,
 // positions, every stored hash of the tree, and what is known from elsewhere. It reads each event once and holds

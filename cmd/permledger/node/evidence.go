@@ -105,12 +105,35 @@ func (e *Evidence) openLog(ctx context.Context) (err error) {
 	return nil
 }
 
+// ErrNoViews: there are no views, which is no damage: they are made from the log.
+var ErrNoViews = errors.New("the views are not there")
+
+// CheckStore looks at what else is in the store of the log: the journal and the feed.
+func (e *Evidence) CheckStore(ctx context.Context) ([]audit.Fault, error) {
+	if e.config.NATSURL != "" || e.Log == nil {
+		return nil, nil
+	}
+	ends, err := jetstream.CheckFiles(ctx, LogDir(e.config.Dir))
+	switch {
+	case errors.Is(err, ledger.ErrCorrupt):
+		return []audit.Fault{{Side: audit.SideStore, Why: err.Error(), Count: 1}}, nil
+	case err != nil:
+		return nil, err
+	case e.Projector != nil && ends[journalStream] < e.Projector.Noted():
+		why := fmt.Sprintf("the journal ends at %d, the views know %d", ends[journalStream], e.Projector.Noted())
+		return []audit.Fault{{Side: audit.SideStore, Why: why, Count: 1}}, nil
+	}
+	return nil, nil
+}
+
+const journalStream = "JOURNAL"
+
 func viewsDir(dir string) string { return filepath.Join(dir, "views") }
 
 func (e *Evidence) openViews() error {
 	dir := viewsDir(e.config.Dir)
 	if _, err := os.Stat(dir); err != nil {
-		e.ViewsErr = errors.New("the views are not there")
+		e.ViewsErr = ErrNoViews
 		return nil
 	}
 	store, err := pebblekv.Open(dir, pebblekv.Options{CacheBytes: e.config.CacheBytes, ReadOnly: true})

@@ -129,6 +129,32 @@ func (n *Node) Scrub(ctx context.Context) error {
 	return n.setScrubbed(s)
 }
 
+// VerifyNow verifies for whoever asks, and looks at the rest of the store, too. What is wrong with the ledger itself
+// halts it, as it does when the scrubber comes to it; that a checkpoint from elsewhere does not fit is for
+// whoever brought it to look into.
+func (n *Node) VerifyNow(ctx context.Context, v audit.Verification) (audit.Report, error) {
+	report, err := n.Verify(ctx, v)
+	if err != nil {
+		return report, err
+	}
+	switch err := n.checkFiles(ctx); {
+	case errors.Is(err, ledger.ErrCorrupt):
+		if !report.Bad(audit.SideLog) { // whose blocks are a part of it
+			report.Faults = append(report.Faults, audit.Fault{Side: audit.SideStore, Why: err.Error(), Count: 1})
+		}
+	case err != nil:
+		return report, err
+	}
+	for _, f := range report.Faults {
+		if f.Side != audit.SideCheckpoint {
+			s := n.Scrubbed()
+			s.Fault, s.Faulty = f.String(), f.Revision
+			return report, n.foundFault(s, fmt.Errorf("%w: %s", events.ErrBroken, f))
+		}
+	}
+	return report, nil
+}
+
 // foundFault halts the projector, and keeps what was found.
 func (n *Node) foundFault(s Scrubbed, fault error) error {
 	halted := n.Projector.Halt(fmt.Errorf("the scrubber found a fault; \"permledger verify\" says more, \"permledger repair\" mends it: %w", fault))

@@ -66,7 +66,7 @@ func ConfigFor(n *node.Node) Config {
 		Checkpoints: n.Checkpoints, RotateKey: n.RotateKey, Backup: n.Backup,
 		Auth: NewRootToken(n.RootToken, n.Administrator), Space: n.Space,
 	}
-	c.Verify = n.Verify
+	c.Verify = n.VerifyNow
 	if n.Scrubs() {
 		c.Scrubbed = func() *api.ScrubStatus {
 			s := n.Scrubbed()
