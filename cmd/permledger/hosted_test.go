@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,58 +16,28 @@ import (
 	"github.com/permledger/permledger/events"
 )
 
-// hosted is a server in a process of its own, which may be limited, starved and broken without the test.
+// hosted is a child with a client of its own, which may be limited, starved and broken without the test.
 type hosted struct {
+	*child
 	t        *testing.T
 	dir      string
 	client   *consumers.Client
 	patience time.Duration // with each request
 	address  string        // host and port
-	exited   chan struct{} // closed when the process is gone
-	err      error         // of its end
-
-	cmd  *exec.Cmd
-	mu   sync.Mutex
-	said strings.Builder
 }
 
 // host starts "permledger serve" on dir, or what wrap makes of that command, and waits until it answers. When
-// the process ends before, the child has no client.
+// the process ends before, it has no client.
 func host(t *testing.T, dir string, wrap func(serve []string) []string, flags ...string) *hosted {
 	t.Helper()
 	serve := append([]string{"permledger", "serve", "--data", dir, "--listen", "127.0.0.1:0"}, flags...)
 	if wrap != nil {
 		serve = wrap(serve)
 	}
-	c := &hosted{t: t, dir: dir, exited: make(chan struct{}), patience: 5 * time.Second, cmd: exec.Command(serve[0], serve[1:]...)}
-	stderr, err := c.cmd.StderrPipe()
+	started, err := startChild(t, serve, nil)
+	c := &hosted{child: started, t: t, dir: dir, patience: 5 * time.Second}
 	if err == nil {
-		err = c.cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	answers := make(chan string, 1)
-	go func() {
-		for lines := bufio.NewScanner(stderr); lines.Scan(); {
-			c.mu.Lock()
-			c.said.WriteString(lines.Text() + "\n")
-			c.mu.Unlock()
-			if _, url, ok := strings.Cut(lines.Text(), " answers at "); ok {
-				answers <- url
-			}
-		}
-		c.err = c.cmd.Wait()
-		close(c.exited)
-	}()
-	t.Cleanup(c.kill)
-	select {
-	case url := <-answers:
-		c.connect(url)
-	case <-c.exited:
-	case <-time.After(time.Minute):
-		c.kill()
-		t.Errorf("serve neither answers nor ends:\n%s", c.text())
+		c.connect(started.url)
 	}
 	return c
 }
@@ -91,28 +58,16 @@ func (c *hosted) connect(url string) {
 func (c *hosted) up() *hosted {
 	c.t.Helper()
 	if c.client == nil {
-		c.t.Fatalf("serve ended: %v\n%s", c.err, c.text())
+		c.t.Fatalf("serve ended with %d\n%s", c.code(), c.text())
 	}
 	return c
-}
-
-// text is what it said on standard error.
-func (c *hosted) text() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.said.String()
-}
-
-func (c *hosted) kill() {
-	_ = c.cmd.Process.Kill()
-	<-c.exited
 }
 
 // stop ends it as an operator does, and gives its exit code; one that does not end is killed.
 func (c *hosted) stop() int {
 	_ = c.cmd.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-c.exited:
+	case <-c.gone:
 	case <-time.After(time.Minute):
 		c.t.Errorf("serve does not end:\n%s", c.text())
 		c.kill()

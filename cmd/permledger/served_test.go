@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"fmt"
-	"io"
 	"os/exec"
 	"strings"
 	"sync"
@@ -17,6 +16,16 @@ type child struct {
 	url  string        // where it answers
 	gone chan struct{} // closed when the process has ended
 	kill func()        // kills the whole group, and waits for the end
+
+	mu   sync.Mutex
+	said strings.Builder
+}
+
+// text is what it said on standard error until now.
+func (c *child) text() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.said.String()
 }
 
 // serveChild serves the ledger in dir and waits until it answers. Words in front, such as strace with its
@@ -39,19 +48,18 @@ func startChild(t *testing.T, words []string, started func(*child)) (*child, err
 		t.Fatal(err)
 	}
 	c := &child{cmd: cmd, gone: make(chan struct{})}
-	answers, said := make(chan string, 1), new(strings.Builder)
+	answers := make(chan string, 1)
 	go func() {
 		defer close(c.gone)
 		defer close(answers)
-		lines := bufio.NewScanner(stderr)
-		for lines.Scan() {
-			said.WriteString(lines.Text() + "\n")
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			c.mu.Lock()
+			c.said.WriteString(lines.Text() + "\n")
+			c.mu.Unlock()
 			if _, url, ok := strings.Cut(lines.Text(), " answers at "); ok {
 				answers <- url
-				break
 			}
 		}
-		_, _ = io.Copy(io.Discard, stderr)
 		_ = cmd.Wait()
 	}()
 	c.kill = sync.OnceFunc(func() {
@@ -65,7 +73,7 @@ func startChild(t *testing.T, words []string, started func(*child)) (*child, err
 	url, ok := <-answers
 	if !ok {
 		<-c.gone
-		return c, fmt.Errorf("ended before it answered: %s", said)
+		return c, fmt.Errorf("ended before it answered: %s", c.text())
 	}
 	c.url = url
 	return c, nil
