@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -76,9 +77,20 @@ func changeCells(change api.Change) []string {
 	if change.Gained {
 		word = "gained"
 	}
-	causes := make([]string, len(change.Causes))
-	for i, s := range change.Causes {
-		causes[i] = s.Type + " " + stepWhat(s) + " (revision " + number(s.Revision) + ")"
+	var causes []string
+	for _, s := range change.Causes {
+		if text := causeText(s); !slices.Contains(causes, text) {
+			causes = append(causes, text)
+		}
 	}
 	return []string{word, change.Principal.String(), change.Permission, change.Resource, strings.Join(causes, "; ")}
+}
+
+// causeText is an event in a few words: "role.created role:viewer (revision 3)".
+func causeText(s api.Step) string {
+	text := s.Type
+	if what := stepWhat(s); what != "" {
+		text += " " + what
+	}
+	return text + " (revision " + number(s.Revision) + ")"
 }
