@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,19 @@ func (f *nodeFlags) addTo(cmd *cobra.Command) {
 	must(cmd.MarkFlagDirname("data"))
 }
 
+// check refuses what would be ignored: a ledger that was to be kept three times must not be kept once.
+func (f *nodeFlags) check() error {
+	switch {
+	case f.natsURL == "" && f.natsReplica != 1:
+		return usagef("--nats-replicas %d: needs --nats-url; an embedded NATS keeps each stream once", f.natsReplica)
+	case f.natsURL == "" && f.natsCreds != "":
+		return usagef("--nats-creds %s: needs --nats-url", f.natsCreds)
+	case !slices.Contains([]int{1, 3, 5}, f.natsReplica):
+		return usagef("--nats-replicas %d: must be 1, 3 or 5", f.natsReplica)
+	}
+	return nil
+}
+
 func (c *cli) nodeConfig(f nodeFlags) node.Config {
 	return node.Config{
 		Dir: f.data, KeysDir: f.keys, NATSURL: f.natsURL, NATSCredentialsFile: f.natsCreds, NATSReplicas: f.natsReplica,
@@ -51,6 +65,9 @@ func (c *cli) nodeConfig(f nodeFlags) node.Config {
 
 // openOffline opens the data of a ledger that nobody serves at the moment. It makes none where there is none.
 func (c *cli) openOffline(ctx context.Context, f nodeFlags, replace node.Replace) (*node.Node, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
 	place := f.data
 	if f.natsURL == "" {
 		place = node.LogDir(f.data)
@@ -77,6 +94,9 @@ administrator, readable by its owner only. It ends at an interrupt, after the re
   permledger serve --data ledger-data --nats-url nats://10.0.0.5:4222 --nats-replicas 3`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := where.check(); err != nil {
+				return err
+			}
 			logger, err := c.logger(level)
 			if err != nil {
 				return err
