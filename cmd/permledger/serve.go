@@ -97,6 +97,9 @@ administrator, readable by its owner only. It ends at an interrupt, after the re
 			if err := where.check(); err != nil {
 				return err
 			}
+			if err := errors.Join(limits.check(), checkListen("--listen", listen), checkListen("--nats-listen", natsListen)); err != nil {
+				return err
+			}
 			logger, err := c.logger(level)
 			if err != nil {
 				return err
@@ -133,6 +136,37 @@ func (f *limitFlags) add(cmd *cobra.Command) {
 	cmd.Flags().Float64Var(&f.full, "disk-full", 0.97, "the share from which on nothing is recorded; checks are always answered; 0: never")
 	cmd.Flags().Int64Var(&f.headroom, "disk-headroom", 8<<30, "while that many bytes are free, --disk-low and --disk-full do not count")
 	cmd.Flags().DurationVar(&f.clockGap, "max-clock-gap", 365*24*time.Hour, "refuse to start when the clock is later than the data were last used by more than that; 0: never")
+}
+
+// check says which flag is no share, or does not fit the other.
+func (f *limitFlags) check() error {
+	for _, share := range []struct {
+		flag  string
+		value float64
+	}{{"--disk-low", f.low}, {"--disk-full", f.full}} {
+		if !(share.value <= 1) { // which no number that is none is, either
+			return usagef("%s %v: must be a share of the disk between 0 and 1, as in 0.9", share.flag, share.value)
+		}
+	}
+	if f.low > f.full && f.full > 0 {
+		return usagef("--disk-low %v: must not be larger than --disk-full, which is %v", f.low, f.full)
+	}
+	return nil
+}
+
+// checkListen reports whether one could listen at an address; "" is nowhere.
+func checkListen(flag, address string) error {
+	if address == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		return usagef("%s %s: must be HOST:PORT, as in 127.0.0.1:8080: %w", flag, address, err)
+	}
+	return nil
 }
 
 // set turns a zero, which people read as never, into the negative that means it.
