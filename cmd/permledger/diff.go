@@ -35,7 +35,7 @@ without causes was made by time alone: something started or expired.`,
 					return err
 				}
 			}
-			if q.Principal, err = optionalPrincipal(principal); err != nil {
+			if q.Principal, err = principalFlag("--principal", principal); err != nil {
 				return err
 			}
 			if q.AtLeast, err = parseAtLeast(atLeast); err != nil {
