@@ -131,6 +131,7 @@ Exit codes: 0 yes or done, 1 no, differences or rejects, 2 usage, 3 server or ne
 		}
 	}
 	root.AddCommand(c.preflightVerb())
+	nameArguments(root)
 	c.noteStart(root)
 	return root
 }
