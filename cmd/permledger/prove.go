@@ -41,7 +41,11 @@ else: see check-proof.`,
 				_, err = c.out.Write(proof)
 				return err
 			}
-			return writeProof(out, proof)
+			if err := writeProof(out, proof); err != nil {
+				return err
+			}
+			c.say("wrote %s; permledger check-proof %s --key KEY checks it", out, out)
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "the file to write; default standard output")
@@ -71,6 +75,13 @@ func (c *cli) writeProofs(dir string, r api.Receipt) error {
 		if err := writeProof(file, []byte(r.Proofs[i])); err != nil {
 			return fmt.Errorf("it is recorded, but not all of the proofs were written: %w", err)
 		}
+	}
+	switch len(files) {
+	case 0: // nothing was recorded, as the receipt says
+	case 1:
+		c.say("wrote %s; permledger check-proof %s --key KEY checks it", files[0], files[0])
+	default:
+		c.say("wrote %s to %s, from %s to %s", counted(len(files), "proof"), dir, filepath.Base(files[0]), filepath.Base(files[len(files)-1]))
 	}
 	return nil
 }

@@ -21,7 +21,8 @@ func TestProofsAllOrNone(t *testing.T) {
 	if err := os.WriteFile(taken, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := &cli{err: &strings.Builder{}}
+	var said strings.Builder
+	c := &cli{err: &said}
 	count := func(want int) {
 		t.Helper()
 		if files, err := os.ReadDir(dir); err != nil || len(files) != want {
@@ -31,6 +32,9 @@ func TestProofsAllOrNone(t *testing.T) {
 	if err := c.writeProofs(dir, r); exitOf(err) != exitUsage || !strings.Contains(err.Error(), "8.tlog-proof is there already") {
 		t.Error(err)
 	}
+	if said.Len() > 0 {
+		t.Errorf("nothing was written, and it said %q", said.String())
+	}
 	count(1)
 	if err := os.Remove(taken); err != nil {
 		t.Fatal(err)
@@ -39,4 +43,7 @@ func TestProofsAllOrNone(t *testing.T) {
 		t.Error(err)
 	}
 	count(2)
+	if want := "wrote 2 proofs to " + dir + ", from 7.tlog-proof to 8.tlog-proof\n"; said.String() != want {
+		t.Errorf("said %q, want %q", said.String(), want)
+	}
 }
