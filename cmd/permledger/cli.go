@@ -224,7 +224,10 @@ func emptyFlags(cmd *cobra.Command) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		texts := []string{"reason", "ticket", "name", "description"}
 		if f.Value.Type() == "string" && f.Value.String() == "" && !slices.Contains(texts, f.Name) {
-			err = fmt.Errorf("--%s must not be empty; leave it out instead", f.Name)
+			err = fmt.Errorf("--%s must not be empty", f.Name)
+			if _, required := f.Annotations[cobra.BashCompOneRequiredFlag]; !required {
+				err = fmt.Errorf("%w; leave it out instead", err)
+			}
 		}
 	})
 	return err
