@@ -35,6 +35,9 @@ without causes was made by time alone: something started or expired.`,
 					return err
 				}
 			}
+			if backwards(q.From, q.To) {
+				return usagef("--from %s --to %s: the earlier point must be --from", from, to)
+			}
 			if q.Principal, err = principalFlag("--principal", principal); err != nil {
 				return err
 			}
@@ -70,6 +73,14 @@ without causes was made by time alone: something started or expired.`,
 	f.StringVar(&atLeast, "at-least", "", "wait until the server has applied this revision")
 	must(cmd.MarkFlagRequired("from"))
 	return cmd
+}
+
+// backwards reports whether a period ends before it begins. Of a revision and a time only the server knows the order.
+func backwards(from, to api.Known) bool {
+	if from.Revision != 0 && to.Revision != 0 {
+		return to.Revision < from.Revision
+	}
+	return !from.Time.IsZero() && !to.Time.IsZero() && to.Time < from.Time
 }
 
 func changeCells(change api.Change) []string {
