@@ -144,6 +144,18 @@ func (e Edge) about() (Principal, []Principal, API) {
 	return e.From, []Principal{e.To}, ""
 }
 
+// NamedBy is the permission, the principal or the API an event names, whichever it has first; "" when it names none.
+func NamedBy(e Event) string {
+	if p := PermissionOf(e); !p.IsZero() {
+		return p.String()
+	}
+	holder, _, owner := About(e)
+	if holder.IsZero() {
+		return string(owner)
+	}
+	return holder.String()
+}
+
 // PermissionOf gives the permission an event names, or the zero value.
 func PermissionOf(e Event) Permission {
 	if edge, ok := Begins(e); ok {

@@ -125,7 +125,7 @@ func forkText(w io.Writer, a forkAnswer) {
 		fmt.Fprintf(w, "the views cannot say what comes after the last revision both have; at most revisions 1 to %d %s\n", a.Lost.Revision, verb)
 		return
 	}
-	fmt.Fprintf(w, "revisions %d to %d %s: %d events, recorded from %s until %s\n", a.Common+1, a.Lost.Revision, verb, a.LostEvents, a.Since, a.Until)
+	fmt.Fprintf(w, "revisions %d to %d %s: %s, recorded from %s until %s\n", a.Common+1, a.Lost.Revision, verb, counted(a.LostEvents, "event"), a.Since, a.Until)
 	if a.Kept.Revision > a.Common {
 		fmt.Fprintf(w, "revisions %d to %d of the log take their place\n", a.Common+1, a.Kept.Revision)
 	}

@@ -106,7 +106,7 @@ func (c *cli) auditExport(ctx context.Context, q api.PackQuery, file string) err
 
 // writeNew writes a file that is nobody else's to read, and says how long it is.
 func writeNew(file string, write func(*os.File) error) (size int64, err error) {
-	err = durable.Create(file, 0o600, func(f *os.File) error {
+	err = durable.CreateNew(file, 0o600, func(f *os.File) error {
 		err := write(f)
 		if err == nil {
 			size, err = f.Seek(0, io.SeekEnd)

@@ -130,6 +130,9 @@ backup if they are in it (backup --with-keys); else copy them to DIR/keys before
 		Example: `  permledger restore ledger-2026-03-01.backup --data ledger-data --key ledger.keys --at-least last.checkpoint`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if err := where.check(); err != nil {
+				return err
+			}
 			cfg := node.RestoreConfig{Config: c.nodeConfig(where)}
 			if cfg.Keys, err = readKeys(trust.keys); err != nil {
 				return err

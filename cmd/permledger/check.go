@@ -139,10 +139,10 @@ func explainText(w io.Writer, e api.Explanation) {
 	fmt.Fprintf(w, "  as known at revision %d, valid at %s\n", e.Revision, e.ValidAt)
 }
 
-// stepWhat is the fact of a step in words, or the event's name when it is about none.
+// stepWhat is the fact of a step in words, or what the event names when it is about none.
 func stepWhat(s api.Step) string {
 	if s.Fact == nil {
-		return s.Type
+		return s.About
 	}
 	return edgeText(s.Fact.Edge)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/permledger/permledger/consumers"
+	"github.com/permledger/permledger/consumers/api"
 	"github.com/permledger/permledger/events"
 )
 
@@ -44,13 +46,28 @@ func (c *cli) run(ctx context.Context, args []string) int {
 		err = usageError{err}
 	}
 	if err != nil && !errors.Is(err, errNo) {
-		c.say("permledger: %v", err)
+		c.say("permledger: %v", c.atTerminal(err))
 	}
 	var usage usageError
 	if errors.As(err, &usage) {
 		fmt.Fprintln(c.err, `"permledger help" lists the verbs, "permledger VERB --help" what one takes.`)
 	}
 	return int(exitOf(err))
+}
+
+// atTerminal says of an error what is to be done about it here, where a server's words are for programs.
+func (c *cli) atTerminal(err error) error {
+	var answered *api.Error
+	var dial *net.OpError
+	switch {
+	case errors.As(err, &answered) && answered.Code == api.CodeUnauthenticated:
+		if token, _ := c.token(); token == "" {
+			return fmt.Errorf("%s: no token was given: set PERMLEDGER_TOKEN to it, or name a file that holds it by --token-file", answered.Code)
+		}
+	case errors.As(err, new(*consumers.NetworkError)) && errors.As(err, &dial) && dial.Op == "dial":
+		return fmt.Errorf("%w; \"permledger serve\" starts a ledger, --server or PERMLEDGER_SERVER names another than %s", err, c.server)
+	}
+	return err
 }
 
 func (c *cli) root() *cobra.Command {
@@ -114,6 +131,7 @@ Exit codes: 0 yes or done, 1 no, differences or rejects, 2 usage, 3 server or ne
 		}
 	}
 	root.AddCommand(c.preflightVerb())
+	nameArguments(root)
 	c.noteStart(root)
 	return root
 }
@@ -206,7 +224,10 @@ func emptyFlags(cmd *cobra.Command) (err error) {
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		texts := []string{"reason", "ticket", "name", "description"}
 		if f.Value.Type() == "string" && f.Value.String() == "" && !slices.Contains(texts, f.Name) {
-			err = fmt.Errorf("--%s must not be empty; leave it out instead", f.Name)
+			err = fmt.Errorf("--%s must not be empty", f.Name)
+			if _, required := f.Annotations[cobra.BashCompOneRequiredFlag]; !required {
+				err = fmt.Errorf("%w; leave it out instead", err)
+			}
 		}
 	})
 	return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,7 +35,10 @@ without causes was made by time alone: something started or expired.`,
 					return err
 				}
 			}
-			if q.Principal, err = optionalPrincipal(principal); err != nil {
+			if backwards(q.From, q.To) {
+				return usagef("--from %s --to %s: the earlier point must be --from", from, to)
+			}
+			if q.Principal, err = principalFlag("--principal", principal); err != nil {
 				return err
 			}
 			if q.AtLeast, err = parseAtLeast(atLeast); err != nil {
@@ -71,14 +75,33 @@ without causes was made by time alone: something started or expired.`,
 	return cmd
 }
 
+// backwards reports whether a period ends before it begins. Of a revision and a time only the server knows the order.
+func backwards(from, to api.Known) bool {
+	if from.Revision != 0 && to.Revision != 0 {
+		return to.Revision < from.Revision
+	}
+	return !from.Time.IsZero() && !to.Time.IsZero() && to.Time < from.Time
+}
+
 func changeCells(change api.Change) []string {
 	word := "lost"
 	if change.Gained {
 		word = "gained"
 	}
-	causes := make([]string, len(change.Causes))
-	for i, s := range change.Causes {
-		causes[i] = s.Type + " " + stepWhat(s) + " (revision " + number(s.Revision) + ")"
+	var causes []string
+	for _, s := range change.Causes {
+		if text := causeText(s); !slices.Contains(causes, text) {
+			causes = append(causes, text)
+		}
 	}
 	return []string{word, change.Principal.String(), change.Permission, change.Resource, strings.Join(causes, "; ")}
+}
+
+// causeText is an event in a few words: "role.created role:viewer (revision 3)".
+func causeText(s api.Step) string {
+	text := s.Type
+	if what := stepWhat(s); what != "" {
+		text += " " + what
+	}
+	return text + " (revision " + number(s.Revision) + ")"
 }

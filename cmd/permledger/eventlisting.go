@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -116,9 +116,13 @@ func approvalsText(list []events.Approval) string {
 	return strings.Join(parts, "; ")
 }
 
-func counted(n int, one string) string {
-	if n == 1 {
-		return "1 " + one
+// counted is a number of things: "1 event", "2 events", "0 entries".
+func counted[N ~int | ~int64 | ~uint64](n N, one string) string {
+	word := one
+	if stem, y := strings.CutSuffix(one, "y"); n != 1 && y {
+		word = stem + "ies"
+	} else if n != 1 {
+		word += "s"
 	}
-	return strconv.Itoa(n) + " " + one + "s"
+	return fmt.Sprint(uint64(n)) + " " + word
 }

@@ -76,20 +76,8 @@ func eventWhat(e events.Event) string {
 	case events.ForkAccepted:
 		return fmt.Sprintf("the log goes on after revision %d; revision %d of ledger %s was known", e.Kept.Revision, e.Lost.Revision, e.Lost.Ledger)
 	default:
-		return namedBy(e)
+		return events.NamedBy(e)
 	}
-}
-
-// namedBy is the permission, the principal or the API an event names.
-func namedBy(e events.Event) string {
-	if p := events.PermissionOf(e); !p.IsZero() {
-		return p.String()
-	}
-	holder, _, owner := events.About(e)
-	if holder.IsZero() {
-		return string(owner)
-	}
-	return holder.String()
 }
 
 // edgeText is a fact in words: "user:alice in group:ops", "role:viewer holds read:* of operate".

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,10 +29,10 @@ any, everything in the tenant is listed.`,
 			if err := historyArgs(&q, args); err != nil {
 				return err
 			}
-			if q.Actor, err = optionalPrincipal(actor); err != nil {
+			if q.Actor, err = principalFlag("--actor", actor); err != nil {
 				return err
 			}
-			if q.OnBehalfOf, err = optionalPrincipal(onBehalfOf); err != nil {
+			if q.OnBehalfOf, err = principalFlag("--on-behalf-of", onBehalfOf); err != nil {
 				return err
 			}
 			if q.Since, err = parseTime("--since", since, c.now()); err != nil {
@@ -106,4 +107,13 @@ func optionalPrincipal(s string) (events.Principal, error) {
 		return events.Principal{}, nil
 	}
 	return events.ParsePrincipal(s)
+}
+
+// principalFlag is optionalPrincipal for the value of a flag, which an error names.
+func principalFlag(flag, s string) (events.Principal, error) {
+	p, err := optionalPrincipal(s)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", flag, err)
+	}
+	return p, err
 }

@@ -101,13 +101,13 @@ func (s importSummary) cells() []string {
 }
 
 func (s importSummary) String() string {
-	text := fmt.Sprintf("%d operations in %d source commits: %d events recorded, %d commits imported before",
-		s.Operations, s.Commits, s.Recorded, s.Replayed)
+	text := fmt.Sprintf("%s in %s: %s recorded, %s imported before", counted(s.Operations, "operation"),
+		counted(s.Commits, "source commit"), counted(s.Recorded, "event"), counted(s.Replayed, "commit"))
 	if s.Defined > 0 {
-		text += fmt.Sprintf(", %d definitions added", s.Defined)
+		text += ", " + counted(s.Defined, "definition") + " added"
 	}
 	if s.RejectedCommits > 0 {
-		text += fmt.Sprintf("; %d commits with %d lines rejected, see %s", s.RejectedCommits, s.RejectedLines, s.RejectsFile)
+		text += fmt.Sprintf("; %s with %s rejected, see %s", counted(s.RejectedCommits, "commit"), counted(s.RejectedLines, "line"), s.RejectsFile)
 	}
 	return text
 }

@@ -62,7 +62,7 @@ signs; from that revision on it signs, and the old one counts for earlier revisi
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			r := api.KeyRotation{Reason: reason, Ticket: ticket}
-			if r.OnBehalfOf, err = optionalPrincipal(onBehalfOf); err != nil {
+			if r.OnBehalfOf, err = principalFlag("--on-behalf-of", onBehalfOf); err != nil {
 				return err
 			}
 			client, err := c.client()

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/permledger/permledger/events"
 )
 
 type thing struct {
@@ -155,5 +157,22 @@ func TestGuardCell(t *testing.T) {
 		if got := guardCell(in); got != want {
 			t.Errorf("guardCell(%q) = %q, want %q", in, got, want)
 		}
+	}
+}
+
+// One thing is one thing, and none are many.
+func TestCounted(t *testing.T) {
+	for want, got := range map[string]string{
+		"0 events": counted(0, "event"), "1 event": counted(events.Position(1), "event"), "2 events": counted(int64(2), "event"),
+		"1 entry": counted(1, "entry"), "0 entries": counted(0, "entry"),
+	} {
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	s := importSummary{Operations: 1, Commits: 1, Recorded: 1, Replayed: 1, Defined: 1, RejectedCommits: 1, RejectedLines: 1, RejectsFile: "f"}
+	want := "1 operation in 1 source commit: 1 event recorded, 1 commit imported before, 1 definition added; 1 commit with 1 line rejected, see f"
+	if s.String() != want {
+		t.Errorf("%q, want %q", s, want)
 	}
 }

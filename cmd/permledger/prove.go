@@ -41,7 +41,11 @@ else: see check-proof.`,
 				_, err = c.out.Write(proof)
 				return err
 			}
-			return writeProof(out, proof)
+			if err := writeProof(out, proof); err != nil {
+				return err
+			}
+			c.say("wrote %s; permledger check-proof %s --key KEY checks it", out, out)
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "the file to write; default standard output")
@@ -60,17 +64,31 @@ func (c *cli) writeProofs(dir string, r api.Receipt) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("it is recorded, but the proofs were not written: %w", err)
 	}
-	for i, proof := range r.Proofs {
-		if err := writeProof(filepath.Join(dir, number(r.Events[i].Position)+proofSuffix), []byte(proof)); err != nil {
-			return fmt.Errorf("it is recorded, but the proofs were not written: %w", err)
+	files := make([]string, len(r.Proofs))
+	for i, e := range r.Events {
+		files[i] = filepath.Join(dir, number(e.Position)+proofSuffix)
+		if err := durable.Free(files[i]); err != nil {
+			return fmt.Errorf("it is recorded, but the proofs were not written: %w; permledger prove writes them elsewhere", inPlace(err))
 		}
+	}
+	for i, file := range files {
+		if err := writeProof(file, []byte(r.Proofs[i])); err != nil {
+			return fmt.Errorf("it is recorded, but not all of the proofs were written: %w", err)
+		}
+	}
+	switch len(files) {
+	case 0: // nothing was recorded, as the receipt says
+	case 1:
+		c.say("wrote %s; permledger check-proof %s --key KEY checks it", files[0], files[0])
+	default:
+		c.say("wrote %s to %s, from %s to %s", counted(len(files), "proof"), dir, filepath.Base(files[0]), filepath.Base(files[len(files)-1]))
 	}
 	return nil
 }
 
 // writeProof writes a proof, which is for anybody to read.
 func writeProof(file string, proof []byte) error {
-	return inPlace(durable.Create(file, 0o644, func(f *os.File) error {
+	return inPlace(durable.CreateNew(file, 0o644, func(f *os.File) error {
 		_, err := f.Write(proof)
 		return err
 	}))
@@ -79,7 +97,7 @@ func writeProof(file string, proof []byte) error {
 // inPlace makes it usage that a file cannot be where it was to be.
 func inPlace(err error) error {
 	var link *os.LinkError
-	if errors.Is(err, fs.ErrNotExist) || errors.As(err, &link) {
+	if errors.Is(err, durable.ErrThere) || errors.Is(err, fs.ErrNotExist) || errors.As(err, &link) {
 		return usageError{err}
 	}
 	return err

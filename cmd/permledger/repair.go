@@ -109,7 +109,7 @@ func (c *cli) carry(ctx context.Context, e *node.Evidence, plan *node.Repair) (k
 
 func repairText(w io.Writer, a repairAnswer) {
 	if a.Nothing {
-		fmt.Fprintf(w, "nothing to repair: log, archive and tree agree on %d revisions\n", a.Revision)
+		fmt.Fprintf(w, "nothing to repair: log, archive and tree agree on %s\n", counted(a.Revision, "revision"))
 		return
 	}
 	verb := "to be made anew"
@@ -123,7 +123,7 @@ func repairText(w io.Writer, a repairAnswer) {
 		fmt.Fprintf(w, "  without revisions %d to %d, which are no commits of this ledger\n", a.ForeignFrom, a.ForeignTo)
 	}
 	if a.Log != "" {
-		fmt.Fprintf(w, "  with %d entries of the journal", a.JournalEntries)
+		fmt.Fprintf(w, "  with %s of the journal", counted(a.JournalEntries, "entry"))
 		if a.JournalLost > 0 {
 			fmt.Fprintf(w, ", %d of which cannot be read: their idempotency keys may be used again", a.JournalLost)
 		}

@@ -139,10 +139,10 @@ func (c *cli) replayFilter(f replayFlags, tenant bool) (filter audit.Filter, err
 		}
 	}
 	for _, p := range []struct {
-		given string
-		into  *events.Principal
-	}{{f.actor, &filter.Actor}, {f.onBehalfOf, &filter.OnBehalfOf}, {f.principal, &filter.Principal}} {
-		if *p.into, err = optionalPrincipal(p.given); err != nil {
+		flag, given string
+		into        *events.Principal
+	}{{"--actor", f.actor, &filter.Actor}, {"--on-behalf-of", f.onBehalfOf, &filter.OnBehalfOf}, {"--principal", f.principal, &filter.Principal}} {
+		if *p.into, err = principalFlag(p.flag, p.given); err != nil {
 			return filter, err
 		}
 	}

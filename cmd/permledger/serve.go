@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,6 +42,19 @@ func (f *nodeFlags) addTo(cmd *cobra.Command) {
 	must(cmd.MarkFlagDirname("data"))
 }
 
+// check refuses what would be ignored: a ledger that was to be kept three times must not be kept once.
+func (f *nodeFlags) check() error {
+	switch {
+	case f.natsURL == "" && f.natsReplica != 1:
+		return usagef("--nats-replicas %d: needs --nats-url; an embedded NATS keeps each stream once", f.natsReplica)
+	case f.natsURL == "" && f.natsCreds != "":
+		return usagef("--nats-creds %s: needs --nats-url", f.natsCreds)
+	case !slices.Contains([]int{1, 3, 5}, f.natsReplica):
+		return usagef("--nats-replicas %d: must be 1, 3 or 5", f.natsReplica)
+	}
+	return nil
+}
+
 func (c *cli) nodeConfig(f nodeFlags) node.Config {
 	return node.Config{
 		Dir: f.data, KeysDir: f.keys, NATSURL: f.natsURL, NATSCredentialsFile: f.natsCreds, NATSReplicas: f.natsReplica,
@@ -51,6 +65,9 @@ func (c *cli) nodeConfig(f nodeFlags) node.Config {
 
 // openOffline opens the data of a ledger that nobody serves at the moment. It makes none where there is none.
 func (c *cli) openOffline(ctx context.Context, f nodeFlags, replace node.Replace) (*node.Node, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
 	place := f.data
 	if f.natsURL == "" {
 		place = node.LogDir(f.data)
@@ -77,6 +94,12 @@ administrator, readable by its owner only. It ends at an interrupt, after the re
   permledger serve --data ledger-data --nats-url nats://10.0.0.5:4222 --nats-replicas 3`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := where.check(); err != nil {
+				return err
+			}
+			if err := errors.Join(limits.check(), checkListen("--listen", listen), checkListen("--nats-listen", natsListen)); err != nil {
+				return err
+			}
 			logger, err := c.logger(level)
 			if err != nil {
 				return err
@@ -113,6 +136,37 @@ func (f *limitFlags) add(cmd *cobra.Command) {
 	cmd.Flags().Float64Var(&f.full, "disk-full", 0.97, "the share from which on nothing is recorded; checks are always answered; 0: never")
 	cmd.Flags().Int64Var(&f.headroom, "disk-headroom", 8<<30, "while that many bytes are free, --disk-low and --disk-full do not count")
 	cmd.Flags().DurationVar(&f.clockGap, "max-clock-gap", 365*24*time.Hour, "refuse to start when the clock is later than the data were last used by more than that; 0: never")
+}
+
+// check says which flag is no share, or does not fit the other.
+func (f *limitFlags) check() error {
+	for _, share := range []struct {
+		flag  string
+		value float64
+	}{{"--disk-low", f.low}, {"--disk-full", f.full}} {
+		if !(share.value <= 1) { // which no number that is none is, either
+			return usagef("%s %v: must be a share of the disk between 0 and 1, as in 0.9", share.flag, share.value)
+		}
+	}
+	if f.low > f.full && f.full > 0 {
+		return usagef("--disk-low %v: must not be larger than --disk-full, which is %v", f.low, f.full)
+	}
+	return nil
+}
+
+// checkListen reports whether one could listen at an address; "" is nowhere.
+func checkListen(flag, address string) error {
+	if address == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	if err != nil {
+		return usagef("%s %s: must be HOST:PORT, as in 127.0.0.1:8080: %w", flag, address, err)
+	}
+	return nil
 }
 
 // set turns a zero, which people read as never, into the negative that means it.

@@ -72,7 +72,7 @@ func statusText(w io.Writer, s api.Status) {
 			fmt.Fprintf(w, ", at %s", s.Scrub.At)
 		}
 		if s.Scrub.Passes > 0 {
-			fmt.Fprintf(w, "; the whole ledger %d times", s.Scrub.Passes)
+			fmt.Fprintf(w, "; the whole ledger %s", counted(s.Scrub.Passes, "time"))
 		}
 		fmt.Fprintln(w)
 	}

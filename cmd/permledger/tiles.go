@@ -45,7 +45,7 @@ Any web server can serve the directory. Mind that it holds every event.`,
 				return err
 			}
 			return c.print(answer{value: copied, text: func(w io.Writer) {
-				fmt.Fprintf(w, "%d events, %d of them new, %d files written\n", copied.Size, copied.Size-copied.Before, copied.Written)
+				fmt.Fprintf(w, "%s, %d of them new, %s written\n", counted(copied.Size, "event"), copied.Size-copied.Before, counted(copied.Written, "file"))
 			}})
 		},
 	}

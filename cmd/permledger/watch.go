@@ -32,10 +32,10 @@ code is 3 and the last line on standard error says where to go on.`,
 			if q.From, err = c.start(from); err != nil {
 				return err
 			}
-			if q.Principal, err = optionalPrincipal(principal); err != nil {
+			if q.Principal, err = principalFlag("--principal", principal); err != nil {
 				return err
 			}
-			if q.Actor, err = optionalPrincipal(actor); err != nil {
+			if q.Actor, err = principalFlag("--actor", actor); err != nil {
 				return err
 			}
 			q.Permission, q.API = events.PermissionName(permission), events.API(owner)

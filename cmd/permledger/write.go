@@ -65,10 +65,10 @@ func (c *cli) request(f writeFlags, about events.Principal, commands ...api.Comm
 	if r.ValidUntil, err = parseTime("--valid-until", f.validUntil, c.now()); err != nil {
 		return r, err
 	}
-	if r.OnBehalfOf, err = optionalPrincipal(f.onBehalfOf); err != nil {
+	if r.OnBehalfOf, err = principalFlag("--on-behalf-of", f.onBehalfOf); err != nil {
 		return r, err
 	}
-	if r.Seal, err = optionalPrincipal(f.seal); err != nil {
+	if r.Seal, err = principalFlag("--seal", f.seal); err != nil {
 		return r, err
 	}
 	for _, s := range f.ifVersion {
@@ -87,7 +87,7 @@ func parseExpectation(s string, about events.Principal) (e api.Expectation, err 
 	version := s
 	if i := strings.LastIndexByte(s, '@'); i >= 0 {
 		if e.Principal, err = events.ParsePrincipal(s[:i]); err != nil {
-			return e, err
+			return e, fmt.Errorf("--if-version: %w", err)
 		}
 		version = s[i+1:]
 	}

@@ -75,7 +75,8 @@ type Path struct {
 
 // Step is an event with who recorded it and why; on a path, the one that created the fact.
 type Step struct {
-	Fact       *events.Fact     `json:"fact,omitempty"` // nil when the event is about no fact, as a role's deletion
+	Fact       *events.Fact     `json:"fact,omitempty"`  // nil when the event is about no fact, as a role's deletion
+	About      string           `json:"about,omitempty"` // without a fact, the permission, principal or API the event names
 	Event      events.EventID   `json:"event"`
 	Type       string           `json:"type"` // the event's name
 	Revision   events.Revision  `json:"revision"`

@@ -318,9 +318,11 @@ func TestDiffNamesCauses(t *testing.T) {
 		who    events.Principal
 		gained bool
 		cause  events.Recorded
-	}{{alice, false, deleted}, {bob, true, granted}} {
+		about  string
+	}{{alice, false, deleted, "role:reader"}, {bob, true, granted, ""}} {
 		c := d.Changes[i]
-		if c.Principal != want.who || c.Gained != want.gained || len(c.Causes) != 1 || c.Causes[0].Event != want.cause.ID {
+		if c.Principal != want.who || c.Gained != want.gained || len(c.Causes) != 1 || c.Causes[0].Event != want.cause.ID ||
+			c.Causes[0].About != want.about {
 			t.Errorf("change %d: %+v, want %+v", i, c, want)
 		}
 	}

@@ -127,11 +127,10 @@ func causesOf(ctx context.Context, before, after *Session, g Grantee, gained boo
 	slices.Sort(positions)
 	causes := []Step{}
 	for _, at := range positions {
-		step, err := with.step(ctx, at)
+		step, err := with.step(ctx, at, t.at[at])
 		if err != nil {
 			return nil, err
 		}
-		step.Fact = t.at[at]
 		causes = append(causes, step)
 	}
 	return causes, nil

@@ -153,25 +153,28 @@ func (s *Session) describe(ctx context.Context, links []link) (Path, error) {
 		if !ok {
 			return path, fmt.Errorf("%w: no fact %s", errImpossible, l.id)
 		}
-		step, err := s.step(ctx, row.Created)
+		step, err := s.step(ctx, row.Created, &events.Fact{ID: l.id, Edge: l.edge, Interval: l.Interval})
 		if err != nil {
 			return path, err
 		}
-		step.Fact = &events.Fact{ID: l.id, Edge: l.edge, Interval: l.Interval}
 		path.Steps = append(path.Steps, step)
 		path.Scope, _ = l.edge.Scope.Narrow(path.Scope)
 	}
 	return path, nil
 }
 
-// step reads the event at a position.
-func (s *Session) step(ctx context.Context, at events.Position) (Step, error) {
+// step reads the event at a position, which is about that fact, or about none.
+func (s *Session) step(ctx context.Context, at events.Position, fact *events.Fact) (Step, error) {
 	r, err := s.view.trail.Event(ctx, at)
 	if err != nil {
 		return Step{}, fmt.Errorf("explain position=%d: %w", at, err)
 	}
+	about := ""
+	if fact == nil {
+		about = events.NamedBy(r.Event)
+	}
 	return Step{
-		Event: r.ID, Type: events.Name(r.Event), Revision: r.Revision, RecordedAt: r.RecordedAt,
+		Fact: fact, About: about, Event: r.ID, Type: events.Name(r.Event), Revision: r.Revision, RecordedAt: r.RecordedAt,
 		Actor: r.Actor, OnBehalfOf: r.OnBehalfOf, Reason: r.Reason, Ticket: r.Ticket, Sealed: r.Sealed,
 	}, nil
 }

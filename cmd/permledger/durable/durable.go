@@ -4,6 +4,7 @@ package durable
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -21,7 +22,53 @@ func WriteFile(file string, content []byte) error {
 // content or the new, whole, at every moment; after it has returned a power loss does not bring the old one back. Until
 // then the new content is in a file beside it whose name begins with a dot, which a crash may leave behind. When write
 // fails, nothing was done.
-func Create(file string, mode fs.FileMode, write func(*os.File) error) (err error) {
+func Create(file string, mode fs.FileMode, write func(*os.File) error) error {
+	return create(file, mode, write, os.Rename)
+}
+
+// ErrThere is that a file is there which was to be new.
+var ErrThere = errors.New("is there already")
+
+// CreateNew is Create for a file that must be new: it never replaces one, whoever made it and when. It looks before
+// write begins, so that nobody waits for what cannot be kept, and the name is given only if it is still free.
+func CreateNew(file string, mode fs.FileMode, write func(*os.File) error) error {
+	if err := Free(file); err != nil {
+		return err
+	}
+	return create(file, mode, write, linkNew)
+}
+
+// Free reports ErrThere if there is anything of that name.
+func Free(file string) error {
+	_, err := os.Lstat(file)
+	switch {
+	case err == nil:
+		return fmt.Errorf("%s %w", file, ErrThere)
+	case errors.Is(err, fs.ErrNotExist):
+		return nil // the directory may be missing, too, which whoever writes says better
+	}
+	return err
+}
+
+// linkNew gives a file its name if nothing has it. A crash between its two steps leaves the file under both names.
+// Where the file system has no links, somebody who takes the name at the very moment loses it.
+func linkNew(temp, file string) error {
+	err := os.Link(temp, file)
+	switch {
+	case err == nil:
+		return os.Remove(temp)
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%s %w", file, ErrThere)
+	case errors.Is(err, errors.ErrUnsupported), errors.Is(err, fs.ErrPermission):
+		if err := Free(file); err != nil {
+			return err
+		}
+		return os.Rename(temp, file)
+	}
+	return err
+}
+
+func create(file string, mode fs.FileMode, write func(*os.File) error, name func(temp, file string) error) (err error) {
 	temp, err := os.CreateTemp(filepath.Dir(file), "."+filepath.Base(file)+"-*")
 	if err != nil {
 		return err
@@ -35,7 +82,7 @@ func Create(file string, mode fs.FileMode, write func(*os.File) error) (err erro
 	if err = errors.Join(err, temp.Chmod(mode), temp.Sync(), temp.Close()); err != nil {
 		return err
 	}
-	if err = os.Rename(temp.Name(), file); err != nil {
+	if err = name(temp.Name(), file); err != nil {
 		return err
 	}
 	return SyncDir(filepath.Dir(file))

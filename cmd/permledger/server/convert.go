@@ -33,7 +33,7 @@ func wireExplanation(e access.Explanation, step func(access.Step) api.Step) api.
 // wireStep leaves closed what is sealed: services that ask whether somebody may do something see ids.
 func wireStep(s access.Step) api.Step {
 	return api.Step{
-		Fact: s.Fact, Event: s.Event, Type: s.Type, Revision: s.Revision, RecordedAt: s.RecordedAt,
+		Fact: s.Fact, About: s.About, Event: s.Event, Type: s.Type, Revision: s.Revision, RecordedAt: s.RecordedAt,
 		Actor: s.Actor, OnBehalfOf: s.OnBehalfOf, Reason: s.Reason, Ticket: s.Ticket, Sealed: s.Sealed,
 	}
 }
