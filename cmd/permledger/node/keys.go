@@ -76,7 +76,7 @@ func (r *keyring) find(want events.PublicKey) events.Signer {
 }
 
 func readKey(file string) (events.PrivateKey, error) {
-	if err := onlyOurs(file); err != nil {
+	if err := onlyOurs(file, "replace it then by permledger key rotate; do not delete it"); err != nil {
 		return nil, err
 	}
 	b, err := os.ReadFile(file)

@@ -40,7 +40,7 @@ func token(file string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := onlyOurs(file); err != nil {
+	if err := onlyOurs(file, "delete it instead, and a new token is made"); err != nil {
 		return "", err
 	}
 	b, err := os.ReadFile(file)
@@ -54,14 +54,15 @@ func token(file string) (string, error) {
 	return t, nil
 }
 
-// onlyOurs refuses a file that others may read.
-func onlyOurs(file string) error {
+// onlyOurs refuses a file that others may read. Its owner says how it is replaced, if somebody may have: a private key
+// that was thrown away for its mode would take the ledger with it.
+func onlyOurs(file, replace string) error {
 	info, err := os.Stat(file)
 	if err != nil {
 		return err
 	}
 	if wide := info.Mode().Perm() &^ 0o600; wide != 0 {
-		return fmt.Errorf("%s has mode %04o, which lets others read it: make a new one, with mode 0600", file, info.Mode().Perm())
+		return fmt.Errorf("%s has mode %04o, which lets others read it: give it mode 0600 (chmod 600); if somebody may have read it, %s", file, info.Mode().Perm(), replace)
 	}
 	return nil
 }
