@@ -526,11 +526,11 @@ func TestVerifyTrustsGivenKeysOnly(t *testing.T) {
 	for _, s := range signers {
 		keys = append(keys, checkpoint.NewKey(testLedger, s.Public(), 0, 0))
 	}
-	v.Trusted = keys.Has
+	v.Trusted = keys
 	if report := verify(t, v); !report.Whole() {
 		t.Errorf("%+v", report)
 	}
-	v.Trusted = checkpoint.Keys{checkpoint.NewKey(testLedger, signer(66).Public(), 0, 0)}.Has
+	v.Trusted = checkpoint.Keys{checkpoint.NewKey(testLedger, signer(66).Public(), 0, 0)}
 	if report := verify(t, v); len(report.Faults) != 1 || report.Faults[0].Side != audit.SideCheckpoint || report.Faults[0].Revision != 1 {
 		t.Errorf("%+v", report)
 	}
