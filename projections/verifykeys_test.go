@@ -128,3 +128,34 @@ func TestVerifyOpensKeptCheckpoints(t *testing.T) {
 		}
 	}
 }
+
+// Where log and archive differ, a kept checkpoint decides which of them is right, if a trusted key signed it. The
+// revision is the one at which the key is replaced: each side announces the key that signs its checkpoint.
+func TestVerifyDecidesForksByTrustedCheckpoints(t *testing.T) {
+	t.Parallel()
+	commits := rotated(t, signer(1))
+	other := rewritten(t, commits, signers, func(f *forgery) { f.commits[7].Events[0].Reason = "another" })
+	k := keep(t, other)
+	k.log.stored = nil
+	k.log.add(commits...)
+	head := other[7].Head()
+	for name, tt := range map[string]struct {
+		by   events.PrivateKey
+		side audit.Side
+	}{
+		"control: by the key that was announced": {signer(2), audit.SideLog},
+		"by a stranger":                          {signer(66), audit.SideFork},
+		"by the key that was replaced":           {signer(1), audit.SideFork},
+	} {
+		c := checkpoint.Checkpoint{Ledger: head.Ledger, Size: head.Position, Revision: head.Revision, Head: head.Hash, Schema: projections.Schema, At: head.RecordedAt}
+		signed, err := checkpoint.Sign(c, tt.by)
+		must(t, err)
+		v := k.verification(t)
+		v.Trusted = checkpoint.Keys{checkpoint.NewKey(testLedger, signer(1).Public(), 0, 0)}
+		v.Known = []audit.Known{{Name: "kept", Mark: events.Mark{Ledger: c.Ledger, Revision: c.Revision, Hash: c.Head}, Signed: signed}}
+		report := verify(t, v)
+		if !report.Bad(tt.side) || report.Bad(audit.SideFork) != (tt.side == audit.SideFork) || report.Bad(audit.SideCheckpoint) != (tt.side == audit.SideFork) {
+			t.Errorf("%s: %+v", name, report.Faults)
+		}
+	}
+}

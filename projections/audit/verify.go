@@ -332,13 +332,10 @@ func (w *walk) choose(at, next *pair) *copied {
 		if k.Revision != at.revision {
 			break
 		}
-		if w.signed(k) != nil {
-			continue
-		}
-		switch k.Hash {
-		case log:
+		switch {
+		case k.Hash == log && k.signed(w.trusted.After(at.log.commit)) == nil:
 			return bad(SideArchive, "%s has the hash of the log's", k.Name)
-		case archived:
+		case k.Hash == archived && k.signed(w.trusted.After(at.archived.commit)) == nil:
 			return bad(SideLog, "%s has the hash of the archive's", k.Name)
 		}
 	}
@@ -402,12 +399,12 @@ func (w *walk) grow(sound *copied) error {
 	return nil
 }
 
-// signed reports whether what is known may be believed, by the keys that are trusted so far.
-func (w *walk) signed(k Known) error {
+// signed reports whether what is known may be believed, by the keys that are trusted there.
+func (k Known) signed(trusted *checkpoint.Follower) error {
 	if k.Signed == nil {
 		return nil
 	}
-	_, err := w.trusted.Open(k.Signed)
+	_, err := trusted.Open(k.Signed)
 	return err
 }
 
@@ -416,7 +413,7 @@ func (w *walk) compareKnown() error {
 	for len(w.known) > 0 && w.known[0].Revision <= w.head.Revision {
 		k := w.known[0]
 		w.known = w.known[1:]
-		if err := w.signed(k); err != nil {
+		if err := k.signed(w.trusted); err != nil {
 			w.fault(SideCheckpoint, k.Revision, "%s: %v", k.Name, err)
 			continue
 		}
@@ -452,7 +449,7 @@ func (w *walk) finish() (err error) {
 		if w.report.Stop != nil {
 			break
 		}
-		if err := w.signed(k); err != nil {
+		if err := k.signed(w.trusted); err != nil {
 			w.fault(SideCheckpoint, k.Revision, "%s: %v", k.Name, err)
 		} else {
 			w.fault(SideCheckpoint, k.Revision, "%s knows revision %d of ledger %s; this one, %s, ends at %d: what came after was cut off, or this is an older copy",

@@ -63,6 +63,13 @@ func (f *Follower) Take(c events.Commit) {
 	}
 }
 
+// After is a follower that took one more commit; f itself did not.
+func (f *Follower) After(c events.Commit) *Follower {
+	after := &Follower{f.given, f.Keys()}
+	after.Take(c)
+	return after
+}
+
 // ends reports whether a key may be replaced at a revision by one that was not given: the list must not say that the
 // key is in force later, or that another one followed it.
 func (f *Follower) ends(k Key, at events.Revision) bool {
