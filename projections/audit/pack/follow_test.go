@@ -2,6 +2,7 @@ package pack_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"strings"
 	"testing"
@@ -155,4 +156,62 @@ func begun(t testing.TB, w *world, first events.PrivateKey) *world {
 	f := newWorld(t, log)
 	f.now = w.now
 	return f
+}
+
+// An announcement in other letters than a ledger writes, by somebody who has the keys: it is not found where the keys
+// are looked for, but where the commits are walked, and the replaced key gets no checkpoint past it. The control: the
+// same in a ledger's own letters is refused for what the checkpoint is.
+func TestDisguisedAnnouncement(t *testing.T) {
+	w := history(t)
+	l := w.projector.Head().Ledger
+	both := checkpoint.Keys{checkpoint.NewKey(l, key(1).Public(), 0, 0), checkpoint.NewKey(l, key(2).Public(), 0, 0)}
+	for letters, want := range map[string]string{
+		`"key.announced"`:      "checkpoints/last: not signed by the ledger's key: the key that signed it is not valid",
+		`"key\u002eannounced"`: "commits.jsonl: a key is announced otherwise than a ledger announces it",
+	} {
+		log, head := memlog.Open(memlog.Config{}), events.Head{}
+		for _, b := range w.commits() {
+			c, err := events.DecodeCommit(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			signer, err := keys.Signer(c.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err = events.Seal(head, events.Header{Ledger: c.Ledger, RecordedAt: c.RecordedAt, Writer: c.Writer}, c.Events, signer)
+			if err == nil && c.Revision > 1 {
+				c, err = events.DecodeCommit(lettered(t, c, letters, signer))
+			}
+			if err == nil {
+				err = log.Append(t.Context(), head.Revision, c)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			head = c.Head()
+		}
+		f := newWorld(t, log)
+		f.now = w.now
+		u := unpack(t, f.export(pack.Request{}))
+		if !strings.Contains(u.parts["commits.jsonl"], letters) {
+			t.Fatalf("no commit has %s", letters)
+		}
+		u.parts["checkpoints/last"] = resigned(t, u.parts["checkpoints/last"], key(1))
+		if _, err := verify(u.pack(t), both); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", letters, err)
+		}
+	}
+}
+
+// lettered is a commit with the name of an announcement in other letters, signed again.
+func lettered(t testing.TB, c events.Commit, letters string, signer events.Signer) []byte {
+	t.Helper()
+	unsigned := bytes.ReplaceAll(c.Bytes[:bytes.LastIndex(c.Bytes, []byte(`,"signature":`))], []byte(`"key.announced"`), []byte(letters))
+	sum := sha256.Sum256(unsigned)
+	signature, err := signer.Sign(append([]byte("permledger commit\n"), sum[:]...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(unsigned, `,"signature":"`+signature.String()+`"}`...)
 }
