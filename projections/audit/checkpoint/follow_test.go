@@ -65,6 +65,8 @@ func TestFollow(t *testing.T) {
 			[]signs{{1, 3}, {2, 4}, {2, 5}, {3, 6}}, []signs{{2, 6}, {3, 5}}},
 		{"and back", checkpoint.Keys{given(1, 0, 0)}, []announced{{at: 4, by: 1, next: 2}, {at: 6, by: 2, next: 1}},
 			[]signs{{1, 3}, {2, 5}, {1, 6}}, []signs{{1, 4}, {1, 5}, {2, 6}}},
+		{"and back, by a stranger", checkpoint.Keys{given(1, 0, 0)}, []announced{{at: 4, by: 1, next: 2}, {at: 6, by: 3, next: 1}},
+			[]signs{{1, 3}, {2, 6}}, []signs{{1, 4}, {1, 6}, {3, 6}}},
 		{"by a stranger", checkpoint.Keys{given(1, 0, 0)}, []announced{{at: 4, by: 3, next: 2}}, []signs{{1, 3}, {1, 4}}, []signs{{2, 4}, {3, 4}}},
 		{"by whom a stranger announced", checkpoint.Keys{given(1, 0, 0)}, []announced{{at: 4, by: 3, next: 2}, {at: 5, by: 2, next: 4}},
 			[]signs{{1, 5}}, []signs{{2, 4}, {4, 5}}},
