@@ -518,24 +518,6 @@ func sameEvents(a, b events.Commit) bool {
 	return slices.EqualFunc(a.Events, b.Events, func(x, y events.Recorded) bool { return bytes.Equal(x.Raw, y.Raw) })
 }
 
-// A whole other history, signed by a key of its own from the first commit on, is found by whoever knows the key.
-func TestVerifyTrustsGivenKeysOnly(t *testing.T) {
-	t.Parallel()
-	v := keep(t, signedHistory(t, 90, 20)).verification(t)
-	var keys checkpoint.Keys
-	for _, s := range signers {
-		keys = append(keys, checkpoint.NewKey(testLedger, s.Public(), 0, 0))
-	}
-	v.Trusted = keys.Has
-	if report := verify(t, v); !report.Whole() {
-		t.Errorf("%+v", report)
-	}
-	v.Trusted = checkpoint.Keys{checkpoint.NewKey(testLedger, signer(66).Public(), 0, 0)}.Has
-	if report := verify(t, v); len(report.Faults) != 1 || report.Faults[0].Side != audit.SideCheckpoint || report.Faults[0].Revision != 1 {
-		t.Errorf("%+v", report)
-	}
-}
-
 // BenchmarkVerify verifies a signed ledger on disk, in commits of so many events.
 func BenchmarkVerify(b *testing.B) {
 	total := events.Position(100_000)

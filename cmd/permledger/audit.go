@@ -125,7 +125,11 @@ func (c *cli) auditVerifyVerb() *cobra.Command {
 		Long: `Check a file that audit export wrote: signatures, the chain of commits, the tree between the two checkpoints, and
 that report and totals are what the stored bytes say, computed again and compared byte for byte. It says in words
 what was proved, and what was not. Neither a server nor a data directory is needed, only the keys of the ledger,
-which must come from elsewhere than the file: a key as "permledger key list" prints it, or a file of such lines.`,
+which must come from elsewhere than the file: a key as "permledger key list" prints it, or a file of such lines.
+
+A key that was replaced within the pack is followed: the new one is announced in a commit that the old one signed,
+and is shown under what was proved, as a line to keep for the next pack. A pack of matching events only holds no
+commits; there the key that signed its checkpoint must be given.`,
 		Example: `  permledger audit verify first-quarter.zip --key ledger.keys
   permledger audit verify first-quarter.zip --key ledger.keys --since-checkpoint december.checkpoint -o json`,
 		Args: cobra.ExactArgs(1),
@@ -136,7 +140,7 @@ which must come from elsewhere than the file: a key as "permledger key list" pri
 			}
 			var known []byte
 			if since != "" {
-				if known, _, err = readCheckpoint(since, keys); err != nil {
+				if known, err = readSmall(since); err != nil {
 					return err
 				}
 			}
@@ -176,6 +180,9 @@ func (c *cli) auditVerify(name string, keys checkpoint.Keys, known []byte) error
 			return err
 		}
 		return errors.Join(c.print(answer{value: v}), err)
+	}
+	if errors.Is(err, pack.ErrKept) {
+		return integrityError{err}
 	}
 	if err != nil {
 		return err

@@ -22,7 +22,9 @@ func (c *cli) checkProofVerb() *cobra.Command {
 		Short: "Check a proof without a server, and say what it proves; exit 6 if it does not hold",
 		Long: `Check that an event is in a ledger by a proof that somebody brought (see prove), and say what that proves and
 what it does not. Neither a server nor a data directory is needed, only the keys of the ledger, which must come
-from elsewhere than the proof: a key as "permledger key list" prints it, or a file of such lines.
+from elsewhere than the proof: a key as "permledger key list" prints it, or a file of such lines. It must be the
+key in force when the checkpoint was signed: a proof does not hold the commit that announces a new key, so it cannot
+be followed from an old one. An audit pack that spans the replacement shows the new key (see audit verify).
 
 With --policy the checkpoint must also be cosigned by the witnesses that the policy asks for
 (c2sp.org/tlog-witness), who have seen that the ledger only ever grew.

@@ -8,10 +8,12 @@ import (
 	"os"
 	"strings"
 
-	"github.com/permledger/permledger/projections/audit/checkpoint"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"github.com/transparency-dev/formats/witness"
+
+	"github.com/permledger/permledger/projections/audit"
+	"github.com/permledger/permledger/projections/audit/checkpoint"
 )
 
 // trustFlags say whom somebody trusts who checks what a ledger signed.
@@ -66,13 +68,19 @@ func (f *heldFlags) add(flags *pflag.FlagSet) {
 	flags.StringArrayVar(&f.keys, "key", nil, "a key of the ledger, or a file of keys and their revisions; may be given several times")
 }
 
+// trusted reads the keys, without which no checkpoint says anything.
+func (f *heldFlags) trusted() (checkpoint.Keys, error) {
+	trusted, err := readKeys(f.keys)
+	if err == nil && len(f.files) > 0 && len(trusted) == 0 {
+		err = usagef("--checkpoint needs --key: nothing else says that the ledger signed it")
+	}
+	return trusted, err
+}
+
 // read opens the checkpoints. It believes only what a trusted key signed.
 func (f *heldFlags) read() (held []checkpoint.Checkpoint, trusted checkpoint.Keys, err error) {
-	if trusted, err = readKeys(f.keys); err != nil {
+	if trusted, err = f.trusted(); err != nil {
 		return nil, nil, err
-	}
-	if len(f.files) > 0 && len(trusted) == 0 {
-		return nil, nil, usagef("--checkpoint needs --key: nothing else says that the ledger signed it")
 	}
 	for _, file := range f.files {
 		_, c, err := readCheckpoint(file, trusted)
@@ -82,6 +90,26 @@ func (f *heldFlags) read() (held []checkpoint.Checkpoint, trusted checkpoint.Key
 		held = append(held, c)
 	}
 	return held, trusted, nil
+}
+
+// unopened reads the checkpoints and believes none of them: whoever walks the commits knows by which keys to open
+// them.
+func (f *heldFlags) unopened() (known []audit.Known, trusted checkpoint.Keys, err error) {
+	if trusted, err = f.trusted(); err != nil {
+		return nil, nil, err
+	}
+	for _, file := range f.files {
+		signed, err := readSmall(file)
+		if err != nil {
+			return nil, nil, err
+		}
+		c, err := checkpoint.Parse(signed)
+		if err != nil {
+			return nil, nil, integrityError{fmt.Errorf("%s: %w", file, err)}
+		}
+		known = append(known, audit.Known{Name: file, Mark: c.Mark(), Signed: signed})
+	}
+	return known, trusted, nil
 }
 
 // readCheckpoint opens a checkpoint that somebody kept. One that no trusted key signed is none of the ledger's.

@@ -30,23 +30,16 @@ data itself, while nobody serves it; without, it asks the server to look, and pr
 
 Somebody with the disk and the key of the ledger can write all of it anew, and it is whole in itself. What shows
 that is a checkpoint kept elsewhere: --checkpoint FILE, verified with --key, the ledger's verifier key or a file of
-them, which must come from elsewhere, too.`,
+them, which must come from elsewhere, too.
+
+With --data the first key is enough: the one that replaced it is believed where it was announced in a commit that
+the key before it signed. A list that says which key is in force at which revisions (permledger key list) goes before
+that. Without --data the key that signed each checkpoint must be given.`,
 		Example: `  permledger verify --data ledger-data
   permledger verify --data ledger-data --checkpoint 2026-03-01.checkpoint --key ledger.keys`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			known, trusted, err := outside(held)
-			if err != nil {
-				return err
-			}
-			var report api.VerifyReport
-			if where.data != "" {
-				report, err = c.verifyData(cmd.Context(), where, known, trusted)
-			} else if len(held.keys) > 0 && len(held.files) == 0 {
-				err = usagef("--key without --checkpoint needs --data: the server's own word about its keys shows nothing")
-			} else {
-				report, err = c.askVerify(cmd.Context(), known)
-			}
+			report, err := c.verify(cmd.Context(), where, held)
 			if err != nil {
 				return err
 			}
@@ -58,13 +51,26 @@ them, which must come from elsewhere, too.`,
 	return cmd
 }
 
-// outside is what was kept elsewhere as a verification takes it.
-func outside(f heldFlags) (known []audit.Known, trusted checkpoint.Keys, err error) {
-	held, trusted, err := f.read()
-	for i, c := range held {
-		known = append(known, audit.Known{Name: f.files[i], Mark: c.Mark()})
+func (c *cli) verify(ctx context.Context, where nodeFlags, held heldFlags) (api.VerifyReport, error) {
+	if where.data != "" {
+		known, trusted, err := held.unopened()
+		if err != nil {
+			return api.VerifyReport{}, err
+		}
+		return c.verifyData(ctx, where, known, trusted)
 	}
-	return known, trusted, err
+	if len(held.keys) > 0 && len(held.files) == 0 {
+		return api.VerifyReport{}, usagef("--key without --checkpoint needs --data: the server's own word about its keys shows nothing")
+	}
+	opened, _, err := held.read()
+	if err != nil {
+		return api.VerifyReport{}, err
+	}
+	var known []audit.Known
+	for i, c := range opened {
+		known = append(known, audit.Known{Name: held.files[i], Mark: c.Mark()})
+	}
+	return c.askVerify(ctx, known)
 }
 
 func (c *cli) verifyData(ctx context.Context, where nodeFlags, known []audit.Known, trusted checkpoint.Keys) (_ api.VerifyReport, err error) {
@@ -78,9 +84,7 @@ func (c *cli) verifyData(ctx context.Context, where nodeFlags, known []audit.Kno
 		return api.VerifyReport{}, integrityError{fmt.Errorf("there is neither a log (%w) nor an archive (%w)", e.LogErr, e.ViewsErr)}
 	}
 	v.Known = append(v.Known, known...)
-	if len(trusted) > 0 {
-		v.Trusted = trusted.Has
-	}
+	v.Trusted = trusted
 	last := e.Head().Revision
 	if e.Log != nil {
 		if inLog, err := e.Log.Last(ctx); err == nil {

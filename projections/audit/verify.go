@@ -9,6 +9,7 @@ import (
 
 	"github.com/permledger/permledger/events"
 	"github.com/permledger/permledger/projections"
+	"github.com/permledger/permledger/projections/audit/checkpoint"
 )
 
 // Side is what a fault is of.
@@ -39,8 +40,9 @@ type Verification struct {
 	From, To events.Revision
 	// Known is what is known of the ledger from elsewhere.
 	Known []Known
-	// Trusted, if set, says whether a key may sign after a revision.
-	Trusted func(l events.LedgerID, key events.PublicKey, r events.Revision) bool
+	// Trusted, if there are any, are the keys that may sign, besides those that the commits replace them with: see
+	// checkpoint.Follower.
+	Trusted checkpoint.Keys
 
 	// Progress is told of the head after every few commits.
 	Progress func(events.Head)
@@ -52,6 +54,8 @@ type Verification struct {
 type Known struct {
 	Name string // for people
 	events.Mark
+	// Signed, if set, is the checkpoint that the mark is of. It counts only if a key signed it that is trusted there.
+	Signed []byte
 }
 
 // Report is what a verification found. The ledger is whole if it has no faults.
@@ -119,7 +123,7 @@ func Verify(ctx context.Context, v Verification) (Report, error) {
 	if v.Lost == nil {
 		v.Lost = func(error) bool { return false }
 	}
-	w := &walk{Verification: v, report: Report{From: max(v.From, 1)}, first: map[Side]int{}}
+	w := &walk{Verification: v, report: Report{From: max(v.From, 1)}, first: map[Side]int{}, trusted: checkpoint.Follow(v.Trusted)}
 	defer w.close()
 	err := w.open(ctx)
 	if err == nil {
@@ -146,6 +150,7 @@ type walk struct {
 	head    events.Head     // of the last sound commit
 	known   []Known         // still to come, by revision
 	forked  bool            // the archive went another way than the log
+	trusted *checkpoint.Follower
 }
 
 func (w *walk) fault(s Side, r events.Revision, format string, args ...any) {
@@ -275,8 +280,9 @@ func (w *walk) take(at, next *pair) error {
 	if v := w.Views; v != nil && v.Head.Revision == at.revision && v.Head != w.head && !w.forked && !w.report.Bad(SideArchive) {
 		w.fault(SideArchive, at.revision, "the views say of their last commit that it has hash %s, it has %s", v.Head.Hash, w.head.Hash)
 	}
-	if w.Trusted != nil && !w.Trusted(w.head.Ledger, w.head.Key, w.head.Revision) {
-		w.fault(SideCheckpoint, w.head.Revision, "the ledger's key there, %s, is none of those that are trusted", w.head.Key)
+	w.trusted.Take(sound.commit)
+	if len(w.Trusted) > 0 && !w.trusted.Has(w.head.Ledger, w.head.Key, w.head.Revision) {
+		w.fault(SideCheckpoint, w.head.Revision, "the ledger's key there, %s, is none of those that are trusted, and was announced by none of them", w.head.Key)
 	}
 	if err := w.compareKnown(); err != nil {
 		return err
@@ -334,10 +340,10 @@ func (w *walk) choose(at, next *pair) *copied {
 		if k.Revision != at.revision {
 			break
 		}
-		switch k.Hash {
-		case log:
+		switch {
+		case k.Hash == log && k.signed(w.trusted.After(at.log.commit)) == nil:
 			return bad(SideArchive, "%s has the hash of the log's", k.Name)
-		case archived:
+		case k.Hash == archived && k.signed(w.trusted.After(at.archived.commit)) == nil:
 			return bad(SideLog, "%s has the hash of the archive's", k.Name)
 		}
 	}
@@ -401,11 +407,24 @@ func (w *walk) grow(sound *copied) error {
 	return nil
 }
 
+// signed reports whether what is known may be believed, by the keys that are trusted there.
+func (k Known) signed(trusted *checkpoint.Follower) error {
+	if k.Signed == nil {
+		return nil
+	}
+	_, err := trusted.Open(k.Signed)
+	return err
+}
+
 // compareKnown holds the sound commit at head against what is known of it from elsewhere.
 func (w *walk) compareKnown() error {
 	for len(w.known) > 0 && w.known[0].Revision <= w.head.Revision {
 		k := w.known[0]
 		w.known = w.known[1:]
+		if err := k.signed(w.trusted); err != nil {
+			w.fault(SideCheckpoint, k.Revision, "%s: %v", k.Name, err)
+			continue
+		}
 		if w.head.Ledger != k.Ledger {
 			w.fault(SideCheckpoint, k.Revision, "%s is of ledger %s, this is %s", k.Name, k.Ledger, w.head.Ledger)
 			continue
@@ -435,7 +454,12 @@ func (w *walk) compareKnown() error {
 // finish looks at what can only be said at the end.
 func (w *walk) finish() (err error) {
 	for _, k := range w.known {
-		if w.report.Stop == nil {
+		if w.report.Stop != nil {
+			break
+		}
+		if err := k.signed(w.trusted); err != nil {
+			w.fault(SideCheckpoint, k.Revision, "%s: %v", k.Name, err)
+		} else {
 			w.fault(SideCheckpoint, k.Revision, "%s knows revision %d of ledger %s; this one, %s, ends at %d: what came after was cut off, or this is an older copy",
 				k.Name, k.Revision, k.Ledger, w.head.Ledger, w.head.Revision)
 		}

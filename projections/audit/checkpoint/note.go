@@ -44,11 +44,42 @@ func openNote(signed []byte, keys Keys) (*note.Note, error) {
 	var invalid *note.InvalidSignatureError
 	switch {
 	case errors.As(err, &unverified):
-		return nil, fmt.Errorf("%w: no known key signed it", ErrSignature)
+		return nil, fmt.Errorf("%w: no known key signed it; %s", ErrSignature, keys.whose(unverified.Note))
 	case errors.As(err, &invalid):
 		return nil, fmt.Errorf("%w: it was changed after it was signed", ErrSignature)
 	case err != nil:
 		return nil, err // "malformed note"
 	}
 	return opened, nil
+}
+
+// whose says in words of which ledger a note is that none of the keys signed, and what may be the matter.
+func (keys Keys) whose(n *note.Note) string {
+	origin, _, _ := strings.Cut(n.Text, "\n")
+	for _, s := range n.UnverifiedSigs { // what is no checkpoint names the ledger only where it is signed
+		if !isOrigin(origin) && isOrigin(s.Name) {
+			origin = s.Name
+		}
+	}
+	if !isOrigin(origin) {
+		return "it does not say that it is a ledger's"
+	}
+	said, own := "it says that it is of "+origin, len(keys) == 0
+	for _, k := range keys {
+		if name := k.verifier.Name(); name == origin {
+			own = true
+		} else if other := "a key that was given is of another, " + name; !strings.Contains(said, other) {
+			said += "; " + other
+		}
+	}
+	if !own {
+		return said
+	}
+	return said + "; if the key was replaced, permledger key list prints the new one, and an audit pack that spans the replacement proves it"
+}
+
+func isOrigin(name string) bool {
+	var l events.LedgerID
+	id, ok := strings.CutPrefix(name, originPrefix)
+	return ok && l.UnmarshalText([]byte(id)) == nil && Origin(l) == name
 }

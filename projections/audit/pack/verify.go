@@ -20,6 +20,9 @@ import (
 // Fault is what does not hold in a pack.
 type Fault = bundle.Fault
 
+// ErrKept: the checkpoint that the reader kept says nothing.
+var ErrKept = errors.New("the checkpoint you kept")
+
 var (
 	errOtherwise = errors.New("it is not what the events say")
 	errBeyond    = errors.New("it goes on where the events end")
@@ -37,15 +40,17 @@ type Result struct {
 // maxSmall bounds the parts that are read as a whole.
 const maxSmall = 1 << 20
 
-// Verify checks a pack by the keys its reader trusts. With known, a signed checkpoint that the reader kept, the pack
-// must begin or end with it. The error is a *Fault, or that of reading r.
+// Verify checks a pack by the keys its reader trusts, and by those that the commits of the pack replace them with: see
+// follow.go. With known, a signed checkpoint that the reader kept, the pack
+// must begin or end with it. The error is a *Fault, ErrKept, or that of reading r.
 func Verify(r io.ReaderAt, size int64, keys checkpoint.Keys, known []byte) (*Result, error) {
-	v := &verifier{keys: keys, known: known, counts: newCounts()}
+	v := &verifier{keys: keys, given: keys, known: known, counts: newCounts()}
 	return v.verify(r, size)
 }
 
 type verifier struct {
-	keys  checkpoint.Keys
+	keys  checkpoint.Keys // given and followed
+	given checkpoint.Keys
 	known []byte
 	loose bool // for tests, as their control: nothing is held against the checkpoints
 
@@ -55,7 +60,8 @@ type verifier struct {
 	first, last *checkpoint.Checkpoint
 	proofs      consistency
 	walk        *bundle.Walk
-	closed      bool // a commit was recorded at or after the end of the period
+	followed    *checkpoint.Follower // along the walk
+	closed      bool                 // a commit was recorded at or after the end of the period
 
 	opened     []io.Closer
 	reports    []compared
@@ -75,7 +81,7 @@ func (v *verifier) verify(r io.ReaderAt, size int64) (*Result, error) {
 	if v.bundle, err = bundle.Open(r, size); err != nil {
 		return nil, &Fault{Err: err}
 	}
-	for _, step := range []func() error{v.readParameters, v.readCheckpoints, v.holdKnown} {
+	for _, step := range []func() error{v.readParameters, v.followKeys, v.readCheckpoints, v.holdKnown} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -163,6 +169,8 @@ func (v *verifier) checkpoint(name string, want Point) (*checkpoint.Checkpoint, 
 	}
 	c, err := checkpoint.Open(signed, v.keys)
 	switch {
+	case errors.Is(err, checkpoint.ErrSignature) && v.parameters.OnlyMatching:
+		err = fmt.Errorf("%w (%s)", err, noWay)
 	case err != nil:
 	case c.Ledger != v.parameters.Ledger:
 		err = fmt.Errorf("it is of ledger %s, the pack of %s", c.Ledger, v.parameters.Ledger)
@@ -181,7 +189,7 @@ func (v *verifier) holdKnown() error {
 	}
 	kept, err := checkpoint.Open(v.known, v.keys)
 	if err != nil {
-		return fmt.Errorf("the checkpoint you kept: %w", err)
+		return fmt.Errorf("%w: %w", ErrKept, err)
 	}
 	for _, c := range []*checkpoint.Checkpoint{v.first, v.last} {
 		if c != nil && c.Ledger == kept.Ledger && c.Size == kept.Size {
@@ -274,6 +282,7 @@ func (v *verifier) commits() error {
 	if err != nil {
 		return err
 	}
+	v.followed = checkpoint.Follow(v.given)
 	if v.first == nil {
 		v.walk = bundle.Start()
 	}
@@ -292,6 +301,9 @@ func (v *verifier) commits() error {
 	if err := v.tied(); err != nil {
 		return err
 	}
+	if err := v.followedSame(); err != nil {
+		return err
+	}
 	return v.same(partKeys, keysText(v.walk.Keys()))
 }
 
@@ -308,6 +320,9 @@ func (v *verifier) commit(line []byte) (err error) {
 		if v.walk, err = bundle.Resume(*v.first, line, v.proofs.Before); err != nil {
 			return err
 		}
+		if err := v.takeFirst(line); err != nil {
+			return err
+		}
 		if at := v.walk.Head().RecordedAt; at >= v.parameters.From {
 			return fmt.Errorf("it was recorded at %s and so in the period: events before it may be missing", at)
 		}
@@ -320,6 +335,7 @@ func (v *verifier) commit(line []byte) (err error) {
 	if err != nil {
 		return err
 	}
+	v.followed.Take(c)
 	v.counts.Commits++
 	v.counts.Events += len(c.Events)
 	v.closed = !v.parameters.To.IsZero() && c.RecordedAt >= v.parameters.To

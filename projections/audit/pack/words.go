@@ -8,6 +8,9 @@ func (v *verifier) result() *Result {
 	r := &Result{Parameters: p, First: v.first, Last: v.last, Counts: v.counts}
 	prove := func(format string, args ...any) { r.Proved = append(r.Proved, fmt.Sprintf(format, args...)) }
 	prove("at %s the ledger %s signed that it had %d events in %d commits, with a key you trust", v.last.At, p.Ledger, v.last.Size, v.last.Revision)
+	for _, k := range v.announced() {
+		prove("%s is a key of the ledger, with its first and last revision: it was announced in a commit signed by the key before it, which you trust", k)
+	}
 	if p.OnlyMatching {
 		prove("each of the %d rows of the report is one of these events, unchanged, and says what the event says", v.counts.Matching)
 		r.NotProved = append(r.NotProved, "that the report is complete: the pack holds matching events only, and events that match may have been left out")
