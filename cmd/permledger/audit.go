@@ -51,10 +51,10 @@ they are all.`,
 				}
 			}
 			for _, p := range []struct {
-				value string
-				into  *events.Principal
-			}{{principal, &q.Principal}, {actor, &q.Actor}, {onBehalfOf, &q.OnBehalfOf}} {
-				if *p.into, err = optionalPrincipal(p.value); err != nil {
+				flag, value string
+				into        *events.Principal
+			}{{"--principal", principal, &q.Principal}, {"--actor", actor, &q.Actor}, {"--on-behalf-of", onBehalfOf, &q.OnBehalfOf}} {
+				if *p.into, err = principalFlag(p.flag, p.value); err != nil {
 					return err
 				}
 			}

@@ -91,7 +91,7 @@ func (c *cli) serveVerb() *cobra.Command {
 administrator, readable by its owner only. It ends at an interrupt, after the requests under way.`,
 		Example: `  permledger serve --data ledger-data
   permledger serve --data ledger-data --nats-listen 127.0.0.1:4222
-  permledger serve --data ledger-data --nats-url nats://10.0.0.5:4222 --nats-replicas 3`,
+  permledger serve --data ledger-data --nats-url nats://nats.example.org:4222 --nats-replicas 3`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := where.check(); err != nil {

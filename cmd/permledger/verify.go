@@ -181,6 +181,9 @@ func verdict(r api.VerifyReport) error {
 
 // openEvidence opens the data of a ledger that nobody serves, whatever is wrong with it.
 func (c *cli) openEvidence(ctx context.Context, f nodeFlags) (*node.Evidence, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
 	if info, err := os.Stat(f.data); err != nil || !info.IsDir() {
 		return nil, usagef("there is no directory %s", f.data)
 	}
