@@ -75,9 +75,10 @@ func TestEveryAppendFailsAndTheLedgerRestarts(t *testing.T) {
 					}})
 					first := map[string]answered{}
 					for _, q := range everyWrite() {
+						asked, below := r, w
 						time.AfterFunc(time.Minute, func() { // by then it is answered, unless nobody can
-							if w.down.Load() {
-								r.Close()
+							if below.down.Load() {
+								asked.Close()
 							}
 						})
 						a, err := r.ask(q)
