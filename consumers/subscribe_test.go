@@ -353,18 +353,23 @@ func (failing) Load(context.Context) (consumers.Cursor, bool, error) {
 }
 func (failing) Save(context.Context, consumers.Cursor) error { return errFailing }
 
+const storeFailed = 10049 // of nats-server, while the files of the stream before are still being deleted
+
 // republish replaces the feed by one that holds these messages.
 func republish(t *testing.T, js jetstream.JetStream, messages ...*nats.Msg) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	for last := uint64(1); last > 0; { // messages come back when streams are deleted in quick succession
-		if err := js.DeleteStream(ctx, events.FeedStream); err != nil {
+	for last := uint64(1); last > 0; { // messages come back when streams are deleted in quick succession, or none can be made
+		if err := js.DeleteStream(ctx, events.FeedStream); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			t.Fatal(err)
 		}
 		stream, err := js.CreateStream(ctx, jetstream.StreamConfig{
 			Name: events.FeedStream, Subjects: []string{events.FeedSubjects}, AllowDirect: true,
 		})
+		if refused := (*jetstream.APIError)(nil); errors.As(err, &refused) && refused.ErrorCode == storeFailed && ctx.Err() == nil {
+			continue
+		}
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -58,6 +58,13 @@ func TestVerifyFollowsAReplacedKey(t *testing.T) {
 		return checkpoint.NewKey(testLedger, signer(n).Public(), from, until)
 	}
 	genuine, strange := keep(t, rotated(t, signer(1))), keep(t, rotated(t, signer(66)))
+	// A stranger signs one commit, which announces his key and then the one that is trusted.
+	borrowed := keep(t, rewritten(t, signedHistory(t, 92, 20)[:1], []events.PrivateKey{signer(66)}, func(f *forgery) {
+		evs := f.commits[0].Events
+		first, last := evs[0], evs[0]
+		first.Event, last.Event = events.KeyAnnounced{Key: signer(66).Public()}, events.KeyAnnounced{Key: signer(1).Public()}
+		f.commits[0].Events = append(append([]events.Recorded{first}, evs[1:]...), last)
+	}))
 	for name, tt := range map[string]struct {
 		of    kept
 		keys  checkpoint.Keys
@@ -72,8 +79,10 @@ func TestVerifyFollowsAReplacedKey(t *testing.T) {
 		"the first key, which ended before":      {genuine, checkpoint.Keys{given(1, 1, 5)}, 5, 16},
 		"the first key, which was to last":       {genuine, checkpoint.Keys{given(1, 1, 12)}, 8, 13},
 		"another that the list has next":         {genuine, checkpoint.Keys{given(1, 1, 8), given(3, 8, 0)}, 8, 13},
-		"the next key only":                      {genuine, checkpoint.Keys{given(2, 0, 0)}, 1, 7},
+		"the next key only":                      {genuine, checkpoint.Keys{given(2, 0, 0)}, 1, 8},
 		"a stranger in the first key's place":    {strange, checkpoint.Keys{given(1, 0, 0)}, 1, 20},
+		"a stranger announces the first key":     {borrowed, checkpoint.Keys{given(1, 0, 0)}, 1, 1},
+		"control: the stranger who announced":    {borrowed, checkpoint.Keys{given(66, 0, 0), given(1, 0, 0)}, 0, 0},
 		"the first key, as of another ledger":    {genuine, checkpoint.Keys{checkpoint.NewKey(events.LedgerID{9}, signer(1).Public(), 0, 0)}, 1, 20},
 		"the first key, in force longer by list": {genuine, checkpoint.Keys{given(1, 1, 9), given(2, 9, 0)}, 8, 1},
 	} {

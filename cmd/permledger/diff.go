@@ -75,7 +75,7 @@ without causes was made by time alone: something started or expired.`,
 	return cmd
 }
 
-// backwards reports whether a period ends before it begins. Of a revision and a time only the server knows the order.
+// backwards reports whether a period ends before it begins. Of a revision and a time nobody here knows the order.
 func backwards(from, to api.Known) bool {
 	if from.Revision != 0 && to.Revision != 0 {
 		return to.Revision < from.Revision

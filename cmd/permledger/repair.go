@@ -57,6 +57,9 @@ A repair that was broken off is finished by running it again; until then nothing
 }
 
 func (c *cli) repair(ctx context.Context, where nodeFlags, dry bool) (err error) {
+	if err := where.check(); err != nil {
+		return err
+	}
 	if !dry {
 		finished, err := node.FinishRepair(where.data)
 		if err != nil {

@@ -144,12 +144,12 @@ func (f *limitFlags) check() error {
 		flag  string
 		value float64
 	}{{"--disk-low", f.low}, {"--disk-full", f.full}} {
-		if !(share.value <= 1) { // which no number that is none is, either
+		if !(share.value >= 0 && share.value <= 1) { // which no number that is none is, either
 			return usagef("%s %v: must be a share of the disk between 0 and 1, as in 0.9", share.flag, share.value)
 		}
 	}
 	if f.low > f.full && f.full > 0 {
-		return usagef("--disk-low %v: must not be larger than --disk-full, which is %v", f.low, f.full)
+		return usagef("--disk-full %v: must not be smaller than --disk-low, which is %v", f.full, f.low)
 	}
 	return nil
 }

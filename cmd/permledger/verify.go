@@ -52,6 +52,12 @@ that. Without --data the key that signed each checkpoint must be given.`,
 }
 
 func (c *cli) verify(ctx context.Context, where nodeFlags, held heldFlags) (api.VerifyReport, error) {
+	if err := where.check(); err != nil {
+		return api.VerifyReport{}, err
+	}
+	if where.data == "" && (where.natsURL != "" || where.keys != "") {
+		return api.VerifyReport{}, usagef("--nats-url and --keys need --data: without it the server is asked to look")
+	}
 	if where.data != "" {
 		known, trusted, err := held.unopened()
 		if err != nil {
@@ -99,15 +105,16 @@ func (c *cli) verifyData(ctx context.Context, where nodeFlags, known []audit.Kno
 		return api.VerifyReport{}, err
 	}
 	store, err := e.CheckStore(ctx)
-	if err != nil {
+	if err != nil && report.Whole() { // what was found is said in any case
 		return api.VerifyReport{}, err
 	}
 	if !report.Bad(audit.SideLog) { // whose blocks are a part of it
 		report.Faults = append(report.Faults, store...)
 	}
+	alone := false
 	if errors.Is(e.ViewsErr, node.ErrNoViews) {
 		c.say("there are no views: the next start makes them from the log")
-		e.ViewsErr = nil
+		e.ViewsErr, alone = nil, true
 	}
 	for _, missing := range []struct {
 		side audit.Side
@@ -119,7 +126,9 @@ func (c *cli) verifyData(ctx context.Context, where nodeFlags, known []audit.Kno
 			})
 		}
 	}
-	return server.WireReport(report, len(known)), nil
+	wire := server.WireReport(report, len(known))
+	wire.Alone = alone
+	return wire, nil
 }
 
 func (c *cli) askVerify(ctx context.Context, known []audit.Known) (api.VerifyReport, error) {
@@ -156,7 +165,10 @@ func verifiedText(w io.Writer, r api.VerifyReport) {
 			fmt.Fprintf(w, "  and %d more of that side\n", f.Count-1)
 		}
 	}
-	if r.Whole {
+	switch {
+	case r.Whole && r.Alone:
+		fmt.Fprintf(w, "whole: the log has %d revisions with %d events; there were no views to hold it against\n", r.Revision, r.Position)
+	case r.Whole:
 		fmt.Fprintf(w, "whole: log, archive and tree agree on %d revisions with %d events\n", r.Revision, r.Position)
 	}
 	fmt.Fprintf(w, "  ledger       %s\n  head hash    %s\n  root         %s\n", r.Ledger, r.Head, r.Root)

@@ -37,7 +37,8 @@ type VerifyReport struct {
 	Position events.Position `json:"position"`
 	Root     events.Hash     `json:"root"` // of the tree
 	Faults   []VerifyFault   `json:"faults"`
-	Outside  int             `json:"outside"` // checkpoints from elsewhere that it was held against
+	Outside  int             `json:"outside"`         // checkpoints from elsewhere that it was held against
+	Alone    bool            `json:"alone,omitempty"` // there were no views, so the log was held against no archive and no tree
 }
 
 // VerifyFault is the first fault of a side.

@@ -189,7 +189,9 @@ func (w *walk) open(ctx context.Context) error {
 	w.known = slices.DeleteFunc(slices.Clone(w.Known), func(k Known) bool {
 		return k.Revision < w.report.From || w.To > 0 && k.Revision > w.To
 	})
-	slices.SortStableFunc(w.known, func(a, b Known) int { return cmp.Compare(a.Revision, b.Revision) })
+	slices.SortStableFunc(w.known, func(a, b Known) int {
+		return cmp.Or(cmp.Compare(a.Revision, b.Revision), cmp.Compare(len(b.Signed), len(a.Signed))) // who signed goes first
+	})
 	return w.begin(ctx)
 }
 
@@ -280,9 +282,8 @@ func (w *walk) take(at, next *pair) error {
 	if v := w.Views; v != nil && v.Head.Revision == at.revision && v.Head != w.head && !w.forked && !w.report.Bad(SideArchive) {
 		w.fault(SideArchive, at.revision, "the views say of their last commit that it has hash %s, it has %s", v.Head.Hash, w.head.Hash)
 	}
-	w.trusted.Take(sound.commit)
-	if len(w.Trusted) > 0 && !w.trusted.Has(w.head.Ledger, w.head.Key, w.head.Revision) {
-		w.fault(SideCheckpoint, w.head.Revision, "the ledger's key there, %s, is none of those that are trusted, and was announced by none of them", w.head.Key)
+	if key, trusted := w.trust(sound.commit); len(w.Trusted) > 0 && !trusted {
+		w.fault(SideCheckpoint, w.head.Revision, "the ledger's key there, %s, is none of those that are trusted, and was announced by none of them", key)
 	}
 	if err := w.compareKnown(); err != nil {
 		return err
@@ -291,6 +292,21 @@ func (w *walk) take(at, next *pair) error {
 		return w.Each(sound.commit)
 	}
 	return nil
+}
+
+// trust follows the keys over a commit. Both must be trusted: the one that signed it, which may do so for the last
+// time and counts by the revision before then, and the one in force after it. If one is not, that is the key.
+func (w *walk) trust(c events.Commit) (events.PublicKey, bool) {
+	next, signed := c.Head().Key, c.Revision
+	if next != c.Key {
+		signed--
+	}
+	trusted := w.trusted.Has(c.Ledger, c.Key, signed)
+	w.trusted.Take(c)
+	if !trusted {
+		return c.Key, false
+	}
+	return next, w.trusted.Has(c.Ledger, next, c.Revision)
 }
 
 // judge finds the side whose commit is sound, and notes what is wrong with the other; nil when there is none.

@@ -29,8 +29,9 @@ func Create(file string, mode fs.FileMode, write func(*os.File) error) error {
 // ErrThere is that a file is there which was to be new.
 var ErrThere = errors.New("is there already")
 
-// CreateNew is Create for a file that must be new: it never replaces one, whoever made it and when. It looks before
-// write begins, so that nobody waits for what cannot be kept, and the name is given only if it is still free.
+// CreateNew is Create for a file that must be new: it never replaces one, whoever made it and when, except one made at
+// the very moment where the file system has no links. It looks before write begins, so that nobody waits for what
+// cannot be kept, and the name is given only if it is still free.
 func CreateNew(file string, mode fs.FileMode, write func(*os.File) error) error {
 	if err := Free(file); err != nil {
 		return err
@@ -56,7 +57,8 @@ func linkNew(temp, file string) error {
 	err := os.Link(temp, file)
 	switch {
 	case err == nil:
-		return os.Remove(temp)
+		_ = os.Remove(temp) // the file is whole under its own name, whatever becomes of this one
+		return nil
 	case errors.Is(err, fs.ErrExist):
 		return fmt.Errorf("%s %w", file, ErrThere)
 	case errors.Is(err, errors.ErrUnsupported), errors.Is(err, fs.ErrPermission):

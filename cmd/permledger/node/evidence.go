@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -132,8 +133,12 @@ func viewsDir(dir string) string { return filepath.Join(dir, "views") }
 
 func (e *Evidence) openViews() error {
 	dir := viewsDir(e.config.Dir)
-	if _, err := os.Stat(dir); err != nil {
+	switch _, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
 		e.ViewsErr = ErrNoViews
+		return nil
+	case err != nil:
+		e.ViewsErr = err
 		return nil
 	}
 	store, err := pebblekv.Open(dir, pebblekv.Options{CacheBytes: e.config.CacheBytes, ReadOnly: true})
@@ -172,6 +177,8 @@ func (e *Evidence) Verification() audit.Verification {
 	v := audit.Verification{Lost: lost, Views: e.views, Known: knownMark(e.Mark)}
 	if e.Projector != nil {
 		v.Known = append(v.Known, knownCheckpoints(e.Projector)...)
+	} else {
+		v.Known = append(v.Known, filedCheckpoint(e.config.Dir)...)
 	}
 	if e.Log != nil {
 		v.Source = e.Log
@@ -191,6 +198,19 @@ func knownCheckpoints(p *projections.Projector) (known []audit.Known) {
 		}
 	}
 	return known
+}
+
+// filedCheckpoint is the newest checkpoint, as it is beside the views that kept it.
+func filedCheckpoint(dir string) []audit.Known {
+	signed, err := os.ReadFile(CheckpointFile(dir))
+	if err != nil {
+		return nil
+	}
+	c, err := checkpoint.Parse(signed)
+	if err != nil {
+		return nil
+	}
+	return []audit.Known{{Name: "the file checkpoint", Mark: c.Mark()}}
 }
 
 func knownMark(m events.Mark) []audit.Known {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -130,29 +131,35 @@ func (n *Node) Scrub(ctx context.Context) error {
 }
 
 // VerifyNow verifies for whoever asks, and looks at the rest of the store, too. What is wrong with the ledger itself
-// halts it, as it does when the scrubber comes to it; that a checkpoint from elsewhere does not fit is for
-// whoever brought it to look into.
+// halts it, as it does when the scrubber comes to it, and even if not everything could be looked at; that a
+// checkpoint from elsewhere does not fit is for whoever brought it to look into.
 func (n *Node) VerifyNow(ctx context.Context, v audit.Verification) (audit.Report, error) {
 	report, err := n.Verify(ctx, v)
 	if err != nil {
 		return report, err
 	}
-	switch err := n.checkFiles(ctx); {
-	case errors.Is(err, ledger.ErrCorrupt):
+	store := n.checkFiles(ctx)
+	if errors.Is(store, ledger.ErrCorrupt) {
 		if !report.Bad(audit.SideLog) { // whose blocks are a part of it
-			report.Faults = append(report.Faults, audit.Fault{Side: audit.SideStore, Why: err.Error(), Count: 1})
+			report.Faults = append(report.Faults, audit.Fault{Side: audit.SideStore, Why: store.Error(), Count: 1})
 		}
-	case err != nil:
-		return report, err
+		store = nil
 	}
-	for _, f := range report.Faults {
-		if f.Side != audit.SideCheckpoint {
-			s := n.Scrubbed()
-			s.Fault, s.Faulty = f.String(), f.Revision
-			return report, n.foundFault(s, fmt.Errorf("%w: %s", events.ErrBroken, f))
+	own := report.Faults
+	if report.Bad(audit.SideCheckpoint) && len(v.Known) > 0 { // whose checkpoint is it?
+		without, err := n.Verify(ctx, audit.Verification{From: v.From, To: v.To})
+		if err != nil {
+			return report, err
 		}
+		own = slices.DeleteFunc(slices.Clone(own), func(f audit.Fault) bool { return f.Side == audit.SideCheckpoint })
+		own = append(own, without.Faults...)
 	}
-	return report, nil
+	if len(own) > 0 {
+		s := n.Scrubbed()
+		s.Fault, s.Faulty = own[0].String(), own[0].Revision
+		return report, errors.Join(n.foundFault(s, fmt.Errorf("%w: %s", events.ErrBroken, own[0])), store)
+	}
+	return report, store
 }
 
 // foundFault halts the projector, and keeps what was found.

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/permledger/permledger/projections"
 	"github.com/permledger/permledger/projections/access"
 	"github.com/permledger/permledger/projections/audit"
+	"github.com/permledger/permledger/projections/audit/checkpoint"
 )
 
 // What else is in the store of the log is looked at, too: the journal and the feed, which no walk over commits
@@ -72,6 +74,80 @@ func TestVerifyNowHalts(t *testing.T) {
 	closed(t, n)
 	if _, err := tryOpen(t, node.Config{Dir: dir}); !errors.Is(err, ledger.ErrCorrupt) {
 		t.Errorf("restarted: %v", err)
+	}
+}
+
+// A checkpoint that the ledger kept itself and that does not fit halts it, even beside a foreign one that does not
+// either, and at a lower revision. The control is the foreign one alone.
+func TestVerifyNowHaltsAtItsOwnCheckpoint(t *testing.T) {
+	n := open(t, node.Config{Dir: t.TempDir(), ScrubInterval: -1})
+	for _, role := range []events.Role{"first", "second", "third", "fourth"} {
+		createRole(t, n, role)
+	}
+	foreign := audit.Known{Name: "somebody's", Mark: events.Mark{Ledger: n.Projector.Head().Ledger, Revision: 1, Hash: events.Hash{1}}}
+	v := audit.Verification{Known: []audit.Known{foreign}}
+	if report, err := n.VerifyNow(t.Context(), v); err != nil || report.Whole() || n.Projector.Halted() != nil {
+		t.Errorf("control: %+v, %v, halted %v", report.Faults, err, n.Projector.Halted())
+	}
+	signed, err := n.Checkpoints.Sign(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cp, err := checkpoint.Parse(signed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := bytes.Replace(signed, []byte(cp.Head.String()), []byte(events.Hash{1}.String()), 1)
+	if err := n.Projector.KeepCheckpoint(cp.Size, cp.At+1, other); err != nil || bytes.Equal(signed, other) {
+		t.Fatal(err)
+	}
+	if report, err := n.VerifyNow(t.Context(), v); err != nil || report.Whole() || n.Projector.Halted() == nil {
+		t.Errorf("%+v, %v, halted %v", report.Faults, err, n.Projector.Halted())
+	}
+}
+
+// A log without views is held against the mark and the checkpoint that are beside them: its end cannot be cut off
+// unseen together with the views.
+func TestEvidenceWithoutViews(t *testing.T) {
+	dir, older := t.TempDir(), t.TempDir()
+	roles(t, dir, 4)
+	if err := os.CopyFS(older, os.DirFS(node.LogDir(dir))); err != nil {
+		t.Fatal(err)
+	}
+	n := open(t, node.Config{Dir: dir})
+	createRole(t, n, "one more")
+	closed(t, n)
+	for _, gone := range []string{"views", "mark.json"} {
+		if err := os.RemoveAll(filepath.Join(dir, gone)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	verified := func() audit.Report {
+		e := evidence(t, dir)
+		defer e.Close()
+		report, err := audit.Verify(t.Context(), e.Verification())
+		if err != nil || !errors.Is(e.ViewsErr, node.ErrNoViews) {
+			t.Errorf("%v, the views: %v", err, e.ViewsErr)
+		}
+		return report
+	}
+	if report := verified(); !report.Whole() {
+		t.Errorf("control: %+v", report.Faults)
+	}
+	if err := os.RemoveAll(node.LogDir(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(node.LogDir(dir), os.DirFS(older)); err != nil {
+		t.Fatal(err)
+	}
+	if report := verified(); !report.Bad(audit.SideCheckpoint) {
+		t.Errorf("cut off: %+v", report)
+	}
+	if err := os.Remove(node.CheckpointFile(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if report := verified(); !report.Whole() {
+		t.Errorf("control, without the checkpoint: %+v", report.Faults)
 	}
 }
 
