@@ -219,8 +219,11 @@ func lines[V any](t *testing.T, b []byte, nth int) iter.Seq[V] {
 // the import, after a second one, after a restart and after the views were made again.
 func TestKubernetesOrg(t *testing.T) {
 	dir, nth := "", 12
-	if full() {
+	switch {
+	case full():
 		dir, nth = t.TempDir(), 1
+	case testing.Short():
+		nth = 60
 	}
 	r := serveIn(t, dir)
 	history := filepath.Join("testdata", "history", "k8s-org", "ops.jsonl.gz")

@@ -85,6 +85,9 @@ func TestModel(t *testing.T) {
 		m.everything()
 	})
 	t.Log(seen)
+	if testing.Short() { // rapid makes a fifth of the steps then, in which not everything need come up
+		return
+	}
 	// Agreement means nothing where nothing was asked: each of these must have come up.
 	for _, what := range []string{
 		"allowed", "inert", "not_held", "now", "past", "nested", "included", "reborn", "several intervals", "gained", "lost",

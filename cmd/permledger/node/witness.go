@@ -104,12 +104,13 @@ func (w *witnesses) round(ctx context.Context, signed []byte) {
 		seen := w.seen[url]
 		go func() { answers <- w.ask(ctx, url, key, seen, signed) }()
 	}
+	cosigned := slices.Clone(signed)
 	for range endpoints {
 		a := <-answers
 		w.seen[a.url] = a.seen
 		if a.err == nil {
-			signed = append(slices.Clip(signed), a.lines...)
-			a.err = w.signs.cosigned(signed, w.policy)
+			cosigned = append(cosigned, a.lines...)
+			a.err = w.signs.cosigned(slices.Clone(cosigned), w.policy)
 		}
 		w.note(a)
 	}
