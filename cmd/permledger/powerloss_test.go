@@ -115,7 +115,7 @@ func (p *plug) again() (met bool) {
 // is lost.
 func TestPowerLoss(t *testing.T) {
 	inProcesses(t)
-	runs := 3
+	runs := 4
 	if full() {
 		runs = 50
 	}

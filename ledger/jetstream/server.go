@@ -96,6 +96,11 @@ func (s *Server) openStore(ctx context.Context) error {
 		return err
 	}
 	clean := isNew(s.cfg.Dir) || closedCleanly(s.cfg.Dir)
+	if !clean {
+		if err := dropTornFeed(ctx, s.cfg.Dir, s.cfg.Logger); err != nil {
+			return err
+		}
+	}
 	known := map[string]uint64{s.cfg.LedgerStream: uint64(s.cfg.Mark), s.cfg.JournalStream: s.cfg.JournalMark}
 	if err := glance(s.cfg.Dir, clean, known); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package jetstream
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -128,6 +129,41 @@ var ErrTooShort = fmt.Errorf("the stream is too short: %w", ledger.ErrCorrupt)
 
 func tooShort(stream string, known, last uint64) error {
 	return fmt.Errorf("%w: the views know revision %d, stream %s ends at %d", ErrTooShort, known, stream, last)
+}
+
+// dropTornFeed removes the stream EVENTS if it is not whole after a stop that was not clean. The server does not
+// sync it, so a power failure may leave a hole anywhere in it, and it is made from the log again. A crash at the
+// rename leaves the stream, or a directory that the next such look removes.
+func dropTornFeed(ctx context.Context, dir string, log *slog.Logger) error {
+	aside := filepath.Join(dir, "torn-"+feedStream)
+	if err := os.RemoveAll(aside); err != nil {
+		return err
+	}
+	streams, err := allStreams(dir)
+	if err != nil {
+		return err
+	}
+	for _, f := range streams {
+		if f.name != feedStream {
+			continue
+		}
+		_, torn := f.check(ctx)
+		if torn == nil {
+			continue
+		}
+		if !errors.Is(torn, ledger.ErrCorrupt) {
+			return torn
+		}
+		log.Warn("the feed was not whole after the last stop, and is made from the log again", "error", torn)
+		err := os.Rename(f.dir, aside)
+		if err == nil {
+			err = errors.Join(syncDir(filepath.Dir(f.dir)), syncDir(dir))
+		}
+		if err = errors.Join(err, os.RemoveAll(aside)); err != nil {
+			return fmt.Errorf("%w: remove the feed that is not whole: %w", ledger.ErrUnavailable, err)
+		}
+	}
+	return nil
 }
 
 // settle makes sure that what is read is on the disk, after a stop that was not clean and a glance that found

@@ -151,6 +151,26 @@ func TestEvidenceWithoutViews(t *testing.T) {
 	}
 }
 
+// A feed with a hole in it, as a power failure leaves one, is made from the log again. The control is a store that was
+// closed: there it is damage, and the ledger does not open.
+func TestTornFeedIsMadeAgain(t *testing.T) {
+	dir := t.TempDir()
+	head := roles(t, dir, 8)
+	flipMiddle(t, filepath.Join(node.LogDir(dir), "jetstream", "FEED", "streams", "EVENTS", "msgs", "1.blk"))
+	if _, err := tryOpen(t, node.Config{Dir: dir}); !errors.Is(err, ledger.ErrCorrupt) {
+		t.Fatalf("control: %v", err)
+	}
+	if err := os.Remove(filepath.Join(node.LogDir(dir), "clean")); err != nil {
+		t.Fatal(err)
+	}
+	works(t, dir, head)
+	e := evidence(t, dir)
+	defer e.Close()
+	if faults, err := e.CheckStore(t.Context()); err != nil || len(faults) > 0 {
+		t.Errorf("%+v, %v", faults, err)
+	}
+}
+
 func flipMiddle(t *testing.T, file string) {
 	t.Helper()
 	b, err := os.ReadFile(file)
