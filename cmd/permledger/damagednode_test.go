@@ -43,7 +43,7 @@ func TestDamagedNodes(t *testing.T) {
 		{"a bit in the journal", func(c *copied) { c.flipAt(c.file("JOURNAL", "msgs/1.blk"), 100, 1) },
 			[]string{"JOURNAL/msgs/1.blk at byte 0"}},
 		{"a bit in the feed", func(c *copied) { c.flipIn(c.file("../../FEED/streams/EVENTS", "msgs/1.blk"), "permledger") },
-			[]string{"EVENTS"}},
+			nil}, // it is made from the log again
 		{"no block", func(c *copied) { c.remove(c.lastBlock()) }, []string{"stream LEDGER ends at 0"}},
 		{"no meta.inf", func(c *copied) { c.remove(c.file("LEDGER", "meta.inf")) }, []string{"the log is not there"}},
 		{"no log at all", func(c *copied) { c.removeAll(filepath.Join(c.dir, "jetstream")) }, []string{"the log is not there"}},
